@@ -1,0 +1,14 @@
+"""Temperature softmax and its thermodynamics, right everywhere, in JAX."""
+
+from importlib.metadata import version as _version
+
+from .boltzmann import checked as checked
+from .boltzmann import entropy as entropy
+from .boltzmann import free_energy as free_energy
+from .boltzmann import heat_capacity as heat_capacity
+from .boltzmann import log_softmax as log_softmax
+from .boltzmann import logsumexp as logsumexp
+from .boltzmann import mean_energy as mean_energy
+from .boltzmann import softmax as softmax
+
+__version__ = _version("jaxtemp")

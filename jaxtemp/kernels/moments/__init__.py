@@ -1,0 +1,1 @@
+"""One row's maximum, log-sum-exp and moments."""

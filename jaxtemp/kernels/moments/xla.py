@@ -1,0 +1,33 @@
+"""Log-sum-exp and the moments of a row under its own distribution, in plain JAX."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from ..._rows import Rows, upcast
+from ..._scale import factors
+
+
+def forward(z, tau, *, rows: Rows) -> tuple[jax.Array, ...]:
+    """Maximum, log Σ e^u, <x>, <u> and Var(u), with x = z - max z and u = x / τ.
+
+    The maximum's own term is left out of the sum and put back by `log1p`, so that a
+    nearly certain row keeps its small numbers.
+    """
+    wide = upcast(z)
+    a, b = (factor[..., None] for factor in factors(tau))
+    m = rows.max(wide)
+    x = wide - m
+    u = x * a * b
+    e = jnp.exp(u)
+    below = jnp.sign(x)  # 0 at a maximum, -1 below it
+    rest = -rows.sum(below * e) + (rows.sum(1 + below) - 1)
+    p = e / (1 + rest)
+    # Where p is zero, x and u may be infinite: any finite number serves.
+    x = jnp.maximum(x, float(jnp.finfo(x.dtype).min))
+    u = jnp.maximum(u, -1e4)
+    mean_x, mean_u = rows.sum(p * x), rows.sum(p * u)
+    variance = rows.sum(p * jnp.square(u - mean_u))
+    results = (m, jnp.log1p(rest), mean_x, mean_u, variance)
+    return tuple(result[..., 0] for result in results)

@@ -1,0 +1,66 @@
+"""How XLA's CPU compiler likes reductions along rows: the same sums, other shapes.
+
+Measured on two cores against the plain form (`bench/softmax.py`):
+
+- Up to eight classes, halving the row with elementwise operations beats a reduction,
+  whose horizontal sum costs more than the row itself: 2 to 8 times.
+- Above that, XLA hands a reduction and its neighbours to YNNPACK as one kernel that
+  stays in cache, but only while every step between has at least 4096 elements
+  (`IsInstructionPreferredByYnn`). Spreading a row's number over the row before it is
+  used keeps such a step from cutting the kernel apart: 1.1 to 3 times.
+- A backward pass that reuses the forward pass's exponentials must store and reload
+  them; behind a fence it computes them again in cache: 1.2 to 4 times.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from ..._rows import Rows
+
+_HALVED = 8
+
+
+@dataclasses.dataclass(frozen=True)
+class CpuRows(Rows):
+    """Reductions arranged for XLA's CPU compiler."""
+
+    def max(self, x: jax.Array) -> jax.Array:
+        return _halve(jnp.maximum, x) if _short(x) else super().max(x)
+
+    def sum(self, x: jax.Array) -> jax.Array:
+        return _halve(jnp.add, x) if _short(x) else super().sum(x)
+
+    def spread(self, row: jax.Array, like: jax.Array) -> jax.Array:
+        if _short(like):
+            return row
+        # Behind a barrier the simplifier does not see that it is one number a row.
+        return lax.optimization_barrier(jnp.broadcast_to(row, like.shape))
+
+    def constant(self, value: float, like: jax.Array) -> jax.Array:
+        # One scalar shared by two kernels would be stored at the logits' full shape.
+        return lax.optimization_barrier(jnp.full_like(like, value))
+
+    def fence(self, *arrays: jax.Array) -> tuple[jax.Array, ...]:
+        return arrays if _short(arrays[0]) else lax.optimization_barrier(arrays)
+
+
+def _short(x: jax.Array) -> bool:
+    return x.shape[-1] <= _HALVED
+
+
+def _halve(combine: Callable, x: jax.Array) -> jax.Array:
+    """`combine` along the last axis, by folding its halves onto each other."""
+    while (width := x.shape[-1]) > 1:
+        half = width // 2
+        folded = combine(x[..., :half], x[..., half : 2 * half])
+        if width % 2:
+            last = combine(folded[..., :1], x[..., -1:])
+            folded = jnp.concatenate([last, folded[..., 1:]], axis=-1)
+        x = folded
+    return x

@@ -1,0 +1,48 @@
+"""Primitives: softmax along rows, and its Jacobian applied from either side.
+
+`push` and `pull` are transposes of each other, linear in what they carry. They keep
+nothing but the logits and the temperature.
+"""
+
+from __future__ import annotations
+
+import functools
+
+from jax.interpreters import ad
+
+from ..._rows import Rows
+from .._primitive import RowKernel
+from . import xla
+from .cpu import CpuRows
+
+
+def _kernel(name: str, form) -> RowKernel:
+    kernel = RowKernel(f"jaxtemp_{name}", functools.partial(form, rows=Rows()))
+    kernel.lower_to("cpu", functools.partial(form, rows=CpuRows()))
+    return kernel
+
+
+softmax = _kernel("softmax", xla.forward)
+push = _kernel("softmax_push", xla.push)
+pull = _kernel("softmax_pull", xla.pull)
+
+
+def _transpose_push(cotangents, z, tau, dz, dtau, **params):
+    (g,) = (ad.instantiate_zeros(ct) for ct in cotangents)
+    to_z, to_tau = pull(z, tau, g, **params)
+    return [
+        None,
+        None,
+        to_z if ad.is_undefined_primal(dz) else None,
+        to_tau if ad.is_undefined_primal(dtau) else None,
+    ]
+
+
+def _transpose_pull(cotangents, z, tau, g, **params):
+    del g
+    dz, dtau = (ad.instantiate_zeros(ct) for ct in cotangents)
+    return [None, None, *push(z, tau, dz, dtau, **params)]
+
+
+ad.primitive_transposes[push.primitive] = _transpose_push
+ad.primitive_transposes[pull.primitive] = _transpose_pull
