@@ -1,5 +1,6 @@
 """Temperature softmax and its thermodynamics, right everywhere, in JAX."""
 
+from importlib.metadata import PackageNotFoundError as _NotInstalled
 from importlib.metadata import version as _version
 
 from .boltzmann import checked as checked
@@ -11,4 +12,7 @@ from .boltzmann import logsumexp as logsumexp
 from .boltzmann import mean_energy as mean_energy
 from .boltzmann import softmax as softmax
 
-__version__ = _version("jaxtemp")
+try:
+    __version__ = _version("jaxtemp")
+except _NotInstalled:  # run from a checkout, as on a machine that installs nothing
+    __version__ = "0+unknown"

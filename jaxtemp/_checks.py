@@ -148,7 +148,7 @@ def _check_sign(value, array: jax.Array) -> None:
     if bad.size:
         raise ValueError(
             f"`temperature` must be in [0, inf], got {bad.flat[0]}; "
-            "negate the logits to prefer small ones."
+            "pass 0 for the most likely class, inf for all alike."
         )
 
 

@@ -45,15 +45,11 @@ def _softmax_tangent(z, tau, dz, dtau, *, log, axis_name=None):
     """What `push` computes, as a differentiable function of all its arguments."""
     rows = reductions(axis_name)
     z, empty = _without_empty_rows(z, rows)
-    p, x = _distribution(z, tau, rows, axis_name)
+    p, u = _distribution(z, tau, rows, axis_name)
     allowed = z > -jnp.inf
-    weight = allowed if log else p
-
-    def centred(f):
-        f = _about_the_likeliest(jnp.where(allowed, f, 0), p, rows)
-        return weight * (f - rows.sum(p * f))
-
-    t = centred(upcast(dz)) - over(centred(x), tau[..., None]) * dtau[..., None]
+    t = jnp.where(allowed, upcast(dz) - u * dtau[..., None], 0)
+    t = _about_the_likeliest(t, p, rows)
+    t = (allowed if log else p) * (t - rows.sum(p * t))
     return jnp.where(empty, 0, over(t, tau[..., None])).astype(z.dtype)
 
 
@@ -61,15 +57,16 @@ def _softmax_cotangents(z, tau, g, *, log):
     """What `pull` computes, as a differentiable function of all its arguments."""
     rows = reductions(None)
     z, empty = _without_empty_rows(z, rows)
-    p, x = _distribution(z, tau, rows, None)
+    p, u = _distribution(z, tau, rows, None)
     g = jnp.where(z > -jnp.inf, upcast(g), 0)
     if log:
         q = g - p * rows.sum(g)
     else:
         h = _about_the_likeliest(g, p, rows)
         q = p * (h - rows.sum(p * h))
-    to_z = jnp.where(empty, 0, over(q, tau[..., None]))
-    return to_z.astype(z.dtype), -over(rows.sum(to_z * x)[..., 0], tau)
+    q = jnp.where(empty, 0, q)
+    to_tau = -over(rows.sum(q * u)[..., 0], tau)
+    return over(q, tau[..., None]).astype(z.dtype), to_tau
 
 
 def _about_the_likeliest(f, p, rows):
@@ -97,7 +94,7 @@ ad.primitive_jvps[kernel.pull.primitive] = functools.partial(
 def _per_row(value, weights):
     """A per-row quantity Q: its value in terms of the moments, and its derivatives.
 
-    `weights(z, tau, p, x, rows, axis_name)` returns dQ/dz, `[..., V]`, and dQ/dτ, each
+    `weights(z, tau, p, u, rows, axis_name)` returns dQ/dz, `[..., V]`, and dQ/dτ, each
     divided by τ before anything is summed: a weight of zero then stays zero.
     """
 
@@ -115,8 +112,9 @@ def _per_row(value, weights):
         def tangent(z, tau, dz, dtau):
             rows = reductions(axis_name)
             z, empty = _without_empty_rows(z, rows)
-            p, x = _distribution(z, tau, rows, axis_name)
-            to_z, to_tau = weights(z, tau, p, x, rows, axis_name)
+            p, u = _distribution(z, tau, rows, axis_name)
+            found = weights(z, tau, p, u, rows, axis_name)
+            to_z, to_tau = (_saturated(weight) for weight in found)
             total = rows.sum(to_z * upcast(dz))[..., 0] + to_tau * dtau
             return jnp.where(empty[..., 0], 0, total)
 
@@ -126,12 +124,19 @@ def _per_row(value, weights):
     return quantity
 
 
+def _saturated(x, room=1.0):
+    """`x` without infinities, which times a zero would be NaN; `room` to sum it."""
+    largest = float(jnp.finfo(x.dtype).max) * room
+    return jnp.clip(x, -largest, largest)
+
+
 def _distribution(z, tau, rows, axis_name):
-    """Probabilities and finite distances from the row's maximum, differentiable."""
+    """Probabilities and their exponents, finite and differentiable."""
     wide = upcast(z)
     p = softmax(wide, tau, False, axis_name, None)
     x = wide - rows.max(lax.stop_gradient(wide))
-    return p, jnp.where(wide > -jnp.inf, x, 0)
+    x = jnp.where(wide > -jnp.inf, x, 0)
+    return p, _saturated(over(x, tau[..., None]), room=2.0**-20)
 
 
 def _without_empty_rows(z, rows):
@@ -140,54 +145,52 @@ def _without_empty_rows(z, rows):
     return jnp.where(empty, 0, z), empty
 
 
-def _logsumexp(tau, m, log_z, mean_x, mean_u, variance):
+def _logsumexp(tau, m, log_z, mean_z, mean_u, variance):
     a, b = factors(tau)
     return jnp.where(m == -jnp.inf, -jnp.inf, m * a * b + log_z)
 
 
-def _logsumexp_weights(z, tau, p, x, rows, axis_name):
+def _logsumexp_weights(z, tau, p, u, rows, axis_name):
     energy = mean_energy(z, tau, axis_name, None)
     return over(p, tau[..., None]), over(over(energy, tau), tau)
 
 
-def _free_energy(tau, m, log_z, mean_x, mean_u, variance):
+def _free_energy(tau, m, log_z, mean_z, mean_u, variance):
     # τ log Z at τ = ∞ is 0 where log Z is: the row has one class.
     excess = jnp.where(log_z == 0, 0, tau * log_z)
     return jnp.where(m == -jnp.inf, jnp.inf, -m - excess)
 
 
-def _free_energy_weights(z, tau, p, x, rows, axis_name):
+def _free_energy_weights(z, tau, p, u, rows, axis_name):
     return -p, -entropy(z, tau, axis_name, None)
 
 
-def _mean_energy(tau, m, log_z, mean_x, mean_u, variance):
-    return -m - mean_x
+def _mean_energy(tau, m, log_z, mean_z, mean_u, variance):
+    return -mean_z
 
 
-def _mean_energy_weights(z, tau, p, x, rows, axis_name):
-    covariance = p * (x - rows.sum(p * x))
+def _mean_energy_weights(z, tau, p, u, rows, axis_name):
     capacity = heat_capacity(z, tau, axis_name, None)
-    return -p - over(covariance, tau[..., None]), capacity
+    return -p * (1 + u - rows.sum(p * u)), capacity
 
 
-def _entropy(tau, m, log_z, mean_x, mean_u, variance):
+def _entropy(tau, m, log_z, mean_z, mean_u, variance):
     return log_z - mean_u
 
 
-def _entropy_weights(z, tau, p, x, rows, axis_name):
-    covariance = p * (x - rows.sum(p * x))
+def _entropy_weights(z, tau, p, u, rows, axis_name):
     capacity = heat_capacity(z, tau, axis_name, None)
-    twice = over(over(covariance, tau[..., None]), tau[..., None])
-    return -twice, over(capacity, tau)
+    to_z = -over(p * (u - rows.sum(p * u)), tau[..., None])
+    return to_z, over(capacity, tau)
 
 
-def _heat_capacity(tau, m, log_z, mean_x, mean_u, variance):
+def _heat_capacity(tau, m, log_z, mean_z, mean_u, variance):
     return variance
 
 
-def _heat_capacity_weights(z, tau, p, x, rows, axis_name):
-    d = over(x - rows.sum(p * x), tau[..., None])
-    d = jnp.where(p > 0, d, 0)  # it may overflow where nothing weighs it
+def _heat_capacity_weights(z, tau, p, u, rows, axis_name):
+    d = u - rows.sum(p * u)
+    d = jnp.where(p > 0, d, 0)  # its square may overflow where nothing weighs it
     c = rows.sum(p * d * d)
     to_tau = (rows.sum(p * d * d * d) + 2 * c)[..., 0]
     return over(p * (d * d - c + 2 * d), tau[..., None]), -over(to_tau, tau)

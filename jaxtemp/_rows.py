@@ -99,9 +99,9 @@ class Rows:
         del like
         return row
 
-    def constant(self, value: float, like: jax.Array) -> jax.Array:
-        """One number for all rows of `like`."""
-        return jnp.asarray(value, like.dtype)
+    def constant(self, value: float, tau: jax.Array) -> jax.Array:
+        """One number for every row, of which `tau` has the temperature."""
+        return jnp.asarray(value, tau.dtype)
 
     def fence(self, *arrays: jax.Array) -> tuple[jax.Array, ...]:
         """The same arrays, in a form whose results are computed anew."""

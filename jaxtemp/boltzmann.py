@@ -17,6 +17,7 @@ $k = 1$. All seven ops share their arguments and these rules:
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -30,25 +31,25 @@ from ._rows import fold
 _F = TypeVar("_F", bound=Callable[..., jax.Array])
 
 _ARGUMENTS = """
-    Args:
-        logits: Real floating array; `axis` holds the V >= 1 classes, every other axis
-            is batch.
-        temperature: τ in [0, inf], a number or an array that broadcasts to the batch
-            shape; a concrete one that is negative or NaN is an error, a traced one
-            makes its rows NaN (see `checked`).
-        axis: The class axis.
-        where: Boolean mask that broadcasts to the logits' shape; `False` excludes.
-        axis_name: Inside `shard_map`, the mesh axis over which the classes are split;
-            only numbers per row are exchanged.
-        implementation: `None` for the fastest that works, or a name from
-            `kernels.available()` to insist.
+Args:
+    logits: Real floating array; `axis` holds the V >= 1 classes, every other axis
+        is batch.
+    temperature: τ in [0, inf], a number or an array that broadcasts to the batch
+        shape; a concrete one that is negative or NaN is an error, a traced one
+        makes its rows NaN (see `checked`).
+    axis: The class axis.
+    where: Boolean mask that broadcasts to the logits' shape; `False` excludes.
+    axis_name: Inside `shard_map`, the mesh axis over which the classes are split;
+        only numbers per row are exchanged.
+    implementation: `None` for the fastest that works, or a name from
+        `kernels.available()` to insist.
 """
 _RAISES = """
-    Raises:
-        TypeError: `logits` or `temperature` is not real floating, or `where` is not
-            boolean.
-        ValueError: A shape does not fit, the class axis is empty, a concrete
-            temperature is negative or NaN, or the implementation cannot be used.
+Raises:
+    TypeError: `logits` or `temperature` is not real floating, or `where` is not
+        boolean.
+    ValueError: A shape does not fit, the class axis is empty, a concrete
+        temperature is negative or NaN, or the implementation cannot be used.
 """
 
 
@@ -75,8 +76,9 @@ def _op(function: Callable, *, wide: bool = False) -> Callable[[_F], _F]:
             out = function(rows.logits, rows.temperature, axis_name, implementation)
             return rows.unfold(out) if wide else out.astype(rows.logits.dtype)
 
-        shared = (declaration.__doc__ or "").replace("\n    {arguments}\n", _ARGUMENTS)
-        op.__doc__ = shared.replace("\n    {raises}\n", _RAISES)
+        doc = inspect.cleandoc(declaration.__doc__ or "")
+        doc = doc.replace("{arguments}", _ARGUMENTS.strip())
+        op.__doc__ = doc.replace("{raises}", _RAISES.strip())
         return op  # type: ignore[return-value]
 
     return decorate

@@ -105,7 +105,7 @@ BAD = {
         ValueError,
         (
             "`temperature` must be in [0, inf], got -1.0; "
-            "negate the logits to prefer small ones."
+            "pass 0 for the most likely class, inf for all alike."
         ),
     ),
     "negative temperature that float32 rounds to zero": (
@@ -113,7 +113,7 @@ BAD = {
         ValueError,
         (
             "`temperature` must be in [0, inf], got -1e-60; "
-            "negate the logits to prefer small ones."
+            "pass 0 for the most likely class, inf for all alike."
         ),
     ),
     "one negative temperature of two": (
@@ -121,7 +121,7 @@ BAD = {
         ValueError,
         (
             "`temperature` must be in [0, inf], got -2.0; "
-            "negate the logits to prefer small ones."
+            "pass 0 for the most likely class, inf for all alike."
         ),
     ),
     "NaN temperature": (
@@ -129,7 +129,7 @@ BAD = {
         ValueError,
         (
             "`temperature` must be in [0, inf], got nan; "
-            "negate the logits to prefer small ones."
+            "pass 0 for the most likely class, inf for all alike."
         ),
     ),
     "complex temperature": (
@@ -223,7 +223,8 @@ BAD = {
         ValueError,
         (
             "`implementation` must be None or one of 'xla', 'mosaic_gpu', "
-            "'mosaic_tpu', got 'cudnn'; pass `implementation=None` for the fastest that works."
+            "'mosaic_tpu', got 'cudnn'; "
+            "pass `implementation=None` for the fastest that works."
         ),
     ),
     "absent implementation": (

@@ -6,8 +6,8 @@ Measured on two cores against the plain form (`bench/softmax.py`):
   whose horizontal sum costs more than the row itself: 2 to 8 times.
 - Above that, XLA hands a reduction and its neighbours to YNNPACK as one kernel that
   stays in cache, but only while every step between has at least 4096 elements
-  (`IsInstructionPreferredByYnn`). Spreading a row's number over the row before it is
-  used keeps such a step from cutting the kernel apart: 1.1 to 3 times.
+  (`IsInstructionPreferredByYnn`). Where there are fewer rows, spreading a row's number
+  over the row before it is used keeps the kernel from being cut: 1.1 to 3 times.
 - A backward pass that reuses the forward pass's exponentials must store and reload
   them; behind a fence it computes them again in cache: 1.2 to 4 times.
 """
@@ -24,6 +24,7 @@ from jax import lax
 from ..._rows import Rows
 
 _HALVED = 8
+_PREFERRED = 4096
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,14 +38,15 @@ class CpuRows(Rows):
         return _halve(jnp.add, x) if _short(x) else super().sum(x)
 
     def spread(self, row: jax.Array, like: jax.Array) -> jax.Array:
-        if _short(like):
+        if _short(like) or row.size >= _PREFERRED:
             return row
         # Behind a barrier the simplifier does not see that it is one number a row.
         return lax.optimization_barrier(jnp.broadcast_to(row, like.shape))
 
-    def constant(self, value: float, like: jax.Array) -> jax.Array:
-        # One scalar shared by two kernels would be stored at the logits' full shape.
-        return lax.optimization_barrier(jnp.full_like(like, value))
+    def constant(self, value: float, tau: jax.Array) -> jax.Array:
+        # A number that two kernels share would be stored at the logits' full shape,
+        # did it not seem to depend on the row.
+        return (value + jnp.minimum(jnp.abs(tau), 0))[..., None]
 
     def fence(self, *arrays: jax.Array) -> tuple[jax.Array, ...]:
         return arrays if _short(arrays[0]) else lax.optimization_barrier(arrays)

@@ -30,29 +30,37 @@ def forward(z, tau, *, log: bool, rows: Rows) -> tuple[jax.Array]:
 
 def push(z, tau, dz, dtau, *, log: bool, rows: Rows) -> tuple[jax.Array]:
     """The tangent of the result for tangents of logits and temperature."""
-    p, x, s = _state(z, tau, rows)
-    u = _finite(x * s, rows)
-    # Where p is zero, the probability's tangent is, whatever u is.
-    t = upcast(dz) - (u if log else jnp.maximum(u, -1e4)) * dtau[..., None]
+    u = _exponents(z, tau, rows)
+    p = _probabilities(u, tau, rows)
+    # Where p is zero, what its exponent is matters to its logarithm only.
+    u = _summable(u, tau, rows) if log else jnp.maximum(u, -1e4)
+    t = upcast(dz) - u * dtau[..., None]
     t = jnp.where(_allowed(z), t, 0) if log else t
     t = t - rows.sum(t * jnp.round(p))
     centred = t - rows.sum(p * t)
-    out = (jnp.where(_allowed(z), centred, 0) if log else p * centred) * s
-    return (out.astype(z.dtype),)
+    out = jnp.where(_allowed(z), centred, 0) if log else p * centred
+    return ((out * slope(tau)[..., None]).astype(z.dtype),)
 
 
 def pull(z, tau, g, *, log: bool, rows: Rows) -> tuple[jax.Array, jax.Array]:
     """The cotangents of logits and temperature: the transpose of `push`."""
     z, tau, g = rows.fence(z, tau, g)
-    p, x, s = _state(z, tau, rows)
-    wide = upcast(g)
+    u = _exponents(z, tau, rows)
+    p = _probabilities(u, tau, rows)
+    s = slope(tau)[..., None]
     if log:
-        q = _pull_log(p, jnp.where(_allowed(z), wide, 0), rows)
-    else:
-        h = wide - rows.sum(wide * jnp.round(p))
-        q = p * (h - rows.sum(p * h))
-    dtau = -rows.sum(q * _finite(x, rows)) * s * s
-    return (q * s).astype(z.dtype), dtau[..., 0]
+        q = _pull_log(p, jnp.where(_allowed(z), upcast(g), 0), rows)
+        return (q * s).astype(z.dtype), (-rows.sum(q * _summable(u, tau, rows)) * s)[
+            ..., 0
+        ]
+    h = upcast(g) - rows.sum(upcast(g) * jnp.round(p))
+    dz = p * (h - rows.sum(p * h)) * s
+    # Distances computed anew: to store them for this second sum would cost more. As
+    # dz is large where they are small, the products stay in range at every τ.
+    (z,) = rows.fence(z)
+    x = _summable(upcast(z), tau, rows)
+    x = x - rows.max(x)
+    return dz.astype(z.dtype), (-rows.sum(dz * x) * s)[..., 0]
 
 
 def _pull_log(p, g, rows):
@@ -64,29 +72,28 @@ def _pull_log(p, g, rows):
     return jnp.where(own > 0, g * rest - p * g_rest, g - p * g_all)
 
 
-def _state(z, tau, rows):
-    """Probabilities, distances from the maximum, and 1/τ for derivatives.
-
-    A row in which nothing is allowed has zero probabilities here, and so the
-    derivative zero.
-    """
+def _below_maximum(z, tau, rows):
+    """`z - max z`, -inf in a row in which nothing is allowed."""
     wide = upcast(z)
-    info = jnp.finfo(wide.dtype)
-    x = _below_maximum(wide, rows)
-    e = jnp.exp(x * exponent_scale(tau)[..., None])
-    tiny = rows.constant(float(info.tiny), wide[..., :1])
-    p = e / jnp.maximum(rows.spread(rows.sum(e), e), tiny)
-    return p, x, slope(tau)[..., None]
-
-
-def _below_maximum(wide, rows):
-    low = rows.constant(float(jnp.finfo(wide.dtype).min), wide[..., :1])
+    low = rows.constant(float(jnp.finfo(wide.dtype).min), tau)
     return wide - jnp.maximum(rows.spread(rows.max(wide), wide), low)
 
 
-def _finite(x, rows):
-    """`x` with a finite number, whichever, where nothing is allowed."""
-    return jnp.maximum(x, rows.constant(float(jnp.finfo(x.dtype).min) / 2, x[..., :1]))
+def _exponents(z, tau, rows):
+    return _below_maximum(z, tau, rows) * exponent_scale(tau)[..., None]
+
+
+def _summable(x, tau, rows):
+    """`x` without infinities, far enough from overflow to be weighed and summed."""
+    low = float(jnp.finfo(x.dtype).min) * 2.0**-20
+    return jnp.maximum(x, rows.constant(low, tau))
+
+
+def _probabilities(u, tau, rows):
+    """Softmax of exponents, all zero in a row in which nothing is allowed."""
+    e = jnp.exp(u)
+    tiny = rows.constant(float(jnp.finfo(u.dtype).tiny), tau)
+    return e / jnp.maximum(rows.spread(rows.sum(e), e), tiny)
 
 
 def _allowed(z):

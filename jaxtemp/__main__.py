@@ -1,0 +1,8 @@
+"""`python -m jaxtemp`; see `python -m jaxtemp --help`."""
+
+import sys
+
+from .cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())
