@@ -1,0 +1,99 @@
+"""Runs a case: prepares every contender, checks it, and times those that are right.
+
+A contender that is absent, fails or is wrong is recorded as such and never timed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from typing import Any
+
+from bench.cases import AbsentError, Contender, Ready, Workload
+from bench.stats import Quartiles, paired_ratio, quartiles
+from bench.timing import Clock, Plan, Times, measure
+
+Record = dict[str, Any]  # a piece of the JSON result; `bench.results` has the schema
+
+
+def run_case(
+    workload: Workload, plan: Plan, clock: Clock = time.perf_counter
+) -> Record:
+    """The record of one case."""
+    entries: list[Record] = []
+    readies: dict[str, Ready] = {}
+    for contender in workload.contenders:
+        entry, ready = _admit(contender, workload)
+        entries.append(entry)
+        if ready is not None:
+            readies[contender.name] = ready
+    times = dict(
+        zip(readies, measure(list(readies.values()), plan, clock), strict=True)
+    )
+    ours = next(c.name for c in workload.contenders if c.role == "ours")
+    for entry in entries:
+        entry |= _figures(entry["name"], times, ours, workload.bytes_moved)
+    return {
+        **dataclasses.asdict(workload.case),
+        "bytes": workload.bytes_moved,
+        "rounds": max((len(t.seconds) for t in times.values()), default=0),
+        "contenders": entries,
+    }
+
+
+def _admit(contender: Contender, workload: Workload) -> tuple[Record, Ready | None]:
+    """Prepares and checks a contender; it is ready only if it is right."""
+    entry: Record = {
+        "name": contender.name,
+        "role": contender.role,
+        "expression": contender.expression,
+        "status": "ok",
+        "note": None,
+        "error": None,
+        "temp_bytes": None,
+    }
+    try:
+        ready = contender.prepare()
+        error = None if contender.role == "limit" else _checked(ready, workload)
+    except AbsentError as reason:
+        return entry | {"status": "absent", "note": str(reason)}, None
+    except Exception as reason:  # a contender may raise anything; the others go on
+        first_line = str(reason).strip().partition("\n")[0]
+        note = f"{type(reason).__name__}: {first_line}"
+        return entry | {"status": "failed", "note": note}, None
+    entry |= {"error": error, "temp_bytes": ready.temp_bytes}
+    if error is not None and not error <= workload.tolerance:
+        note = f"error {error:.1e} of the scale, above {workload.tolerance:.0e}"
+        finite = error if error < float("inf") else None  # JSON has no infinity
+        return entry | {"status": "wrong", "note": note, "error": finite}, None
+    return entry, ready
+
+
+def _checked(ready: Ready, workload: Workload) -> float:
+    out = ready.call()
+    ready.poison(out)
+    del out
+    return workload.error(ready.fetch(ready.call()))
+
+
+def _figures(name: str, times: dict[str, Times], ours: str, bytes_moved: int) -> Record:
+    if name not in times:
+        return {"repeats": None, "seconds": None, "gb_per_s": None, "ratio": None}
+    mine = times[name].seconds
+    seconds = quartiles(mine)
+    compared = name != ours and ours in times
+    ratio = paired_ratio(mine, times[ours].seconds) if compared else None
+    return {
+        "repeats": times[name].repeats,
+        "seconds": _as_record(seconds),
+        "gb_per_s": _rounded(bytes_moved / seconds.median / 1e9),
+        "ratio": None if ratio is None else _as_record(ratio),
+    }
+
+
+def _as_record(values: Quartiles) -> Record:
+    return {key: _rounded(value) for key, value in values._asdict().items()}
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.5g}")

@@ -1,0 +1,62 @@
+"""Contenders that are JAX functions, compiled ahead for their inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from bench.cases import Ready
+
+
+def device(platform: str | None) -> Any:
+    """The first device of a platform, or of JAX's default one.
+
+    Raises:
+        RuntimeError: JAX has no such platform here; the message is one line.
+    """
+    if platform is None:
+        return jax.devices()[0]
+    try:
+        return jax.devices(platform)[0]
+    except RuntimeError:
+        raise RuntimeError(
+            f"JAX finds no {platform} here (its default is {jax.default_backend()}); "
+            f"install its {platform} plugin or choose another `--device`"
+        ) from None
+
+
+def prepare(function: Callable[..., Any], args: Sequence[jax.Array]) -> Ready:
+    """Compiles `function` for `args`, on the device where they are."""
+    compiled = jax.jit(function).lower(*args).compile()
+    return Ready(
+        call=lambda: compiled(*args),
+        fence=jax.block_until_ready,
+        fetch=lambda out: [np.asarray(leaf) for leaf in jax.tree.leaves(out)],
+        poison=_poison,
+        temp_bytes=_temp_bytes(compiled),
+    )
+
+
+def with_gradient(op: Callable[..., jax.Array]) -> Callable[..., Any]:
+    """The loss `Σ w op(z, τ)` and its derivatives, as a function of `z, τ, w`."""
+
+    def run(z: jax.Array, tau: jax.Array, w: jax.Array) -> Any:
+        def loss(z: jax.Array, tau: jax.Array) -> jax.Array:
+            return jnp.sum(w * op(z, tau), dtype=jnp.float32)
+
+        return jax.value_and_grad(loss, argnums=(0, 1))(z, tau)
+
+    return run
+
+
+def _poison(out: Any) -> None:
+    jax.block_until_ready(jax.tree.map(lambda x: x * jnp.nan, out))
+
+
+def _temp_bytes(compiled: jax.stages.Compiled) -> int | None:
+    stats = compiled.memory_analysis()  # None where the backend does not say
+    return None if stats is None else int(stats.temp_size_in_bytes)
