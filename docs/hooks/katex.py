@@ -1,0 +1,96 @@
+"""Renders the site's formulas to HTML and MathML at build time, with KaTeX.
+
+KaTeX comes from its npm package, pinned below and kept in .cache/. A formula that KaTeX
+refuses fails the build. Without Node and npm the formulas stay as TeX.
+"""
+
+import html
+import json
+import logging
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+from mkdocs.exceptions import PluginError
+from mkdocs.structure.files import File
+
+VERSION = "0.19.1"
+CACHE = Path(f".cache/katex-{VERSION}")
+DIST = CACHE / "node_modules/katex/dist"
+FORMULA = re.compile(r'<(span|div) class="arithmatex">(.*?)</\1>', re.DOTALL)
+RENDER = """
+const katex = require(process.argv[1]);
+const formulas = JSON.parse(require("fs").readFileSync(0, "utf8"));
+const options = { throwOnError: true, strict: "error" };
+console.log(JSON.stringify(formulas.map(({ tex, displayMode }) => {
+  try { return { html: katex.renderToString(tex, { ...options, displayMode }) }; }
+  catch (error) { return { error: error.message }; }
+})));
+"""
+log = logging.getLogger("mkdocs.hooks.katex")
+
+
+def _fetch() -> bool:
+    if (DIST / "katex.min.js").is_file():
+        return True
+    if not (shutil.which("node") and shutil.which("npm")):
+        log.info("No Node and npm here: the formulas stay as TeX.")
+        return False
+    CACHE.mkdir(parents=True, exist_ok=True)
+    options = ["--no-audit", "--no-fund", "--no-save", "--ignore-scripts"]
+    command = ["npm", "install", "--prefix", str(CACHE), *options, f"katex@{VERSION}"]
+    result = subprocess.run(command, capture_output=True, text=True)
+    if result.returncode:
+        reason = (result.stderr.strip().splitlines() or ["no message"])[0]
+        log.info(f"npm cannot fetch KaTeX, the formulas stay as TeX: {reason}")
+    return not result.returncode
+
+
+def on_config(config):
+    """Fetches KaTeX and adds its style sheet."""
+    config.extra["katex"] = _fetch()
+    if config.extra["katex"]:
+        config.extra_css.insert(0, "assets/katex/katex.min.css")
+    return config
+
+
+def on_files(files, config):
+    """Adds the style sheet and the fonts that browsers load from it."""
+    if config.extra["katex"]:
+        for path in [DIST / "katex.min.css", *sorted(DIST.glob("fonts/*.woff2"))]:
+            uri = f"assets/katex/{path.relative_to(DIST).as_posix()}"
+            files.append(File.generated(config, uri, abs_src_path=str(path.resolve())))
+    return files
+
+
+def on_post_page(output, page, config):
+    """Replaces TeX in the finished page; the search index has read its TeX before."""
+    found = [(tag, html.unescape(tex)) for tag, tex in FORMULA.findall(output)]
+    if not (found and config.extra["katex"]):
+        return output
+    # Arithmatex leaves \( inline \) and \[ display \].
+    formulas = [
+        {"tex": tex.strip()[2:-2], "displayMode": tag == "div"} for tag, tex in found
+    ]
+    process = subprocess.run(
+        ["node", "-e", RENDER, str((DIST / "katex.min.js").resolve())],
+        input=json.dumps(formulas),
+        capture_output=True,
+        text=True,
+    )
+    if process.returncode:
+        raise PluginError(f"KaTeX failed on {page.file.src_uri}: {process.stderr}")
+    rendered = json.loads(process.stdout)
+    for formula, result in zip(formulas, rendered, strict=True):
+        if "error" in result:
+            raise PluginError(
+                f"{page.file.src_uri}: {result['error']} in {formula['tex']}"
+            )
+    pieces = iter(rendered)
+    return FORMULA.sub(
+        lambda match: (
+            f'<{match[1]} class="arithmatex">{next(pieces)["html"]}</{match[1]}>'
+        ),
+        output,
+    )

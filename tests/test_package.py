@@ -1,0 +1,132 @@
+"""The package as installed: what importing it costs, brings in and exposes."""
+
+import importlib
+import importlib.metadata
+import importlib.resources
+import inspect
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import jaxtemp
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+IMPORT_LIMIT = 0.050  # seconds over `import jax`
+MODULES = [
+    "jaxtemp",
+    "jaxtemp.learning",
+    "jaxtemp.learning.nnx",
+    "jaxtemp.learning.linen",
+    "jaxtemp.calibration",
+    "jaxtemp.plot",
+]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
+PAGES += sorted((ROOT / "docs").rglob("*.md"))
+
+
+def in_fresh_python(code, path=ROOT):
+    """What the code prints in an interpreter of its own."""
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(path), str(ROOT)])},
+    ).stdout.strip()
+
+
+def imports_in_time(module, runs, path=ROOT):
+    """Whether one of some runs imports the module in time once JAX is there.
+
+    One is enough, and processor time is counted: a busy machine only slows a run down.
+    """
+    code = (
+        "import time, jax; start = time.process_time();"
+        f"import {module}; print(time.process_time() - start)"
+    )
+    seconds = (float(in_fresh_python(code, path)) for _ in range(runs))
+    return any(s <= IMPORT_LIMIT for s in seconds)
+
+
+def public_names():
+    """(module, name, object) of every function and class that a user may call."""
+    for path in MODULES:
+        module = importlib.import_module(path)
+        is_package = hasattr(module, "__path__")
+        for name, value in vars(module).items():
+            home = str(getattr(value, "__module__", ""))
+            # A package shows what its modules define, a module what is its own.
+            own = home.startswith("jaxtemp") if is_package else home == path
+            if own and callable(value) and not name.startswith("_"):
+                yield path, name, value
+
+
+def test_import_adds_little_to_importing_jax():
+    assert imports_in_time("jaxtemp", runs=5)
+
+
+def test_the_measurement_sees_a_slow_import(tmp_path):
+    slow = f"while time.process_time() < start + {IMPORT_LIMIT}: pass"
+    slow = f"import time; start = time.process_time()\n{slow}\nimport jaxtemp\n"
+    (tmp_path / "slow_jaxtemp.py").write_text(slow)
+    assert not imports_in_time("slow_jaxtemp", runs=3, path=tmp_path)
+
+
+def test_import_brings_in_no_optional_package():
+    extras = {"flax", "optax", "matplotlib", "sklearn", "tqdm", "mpmath"}
+    loaded = in_fresh_python("import jaxtemp, sys; print(*sys.modules)").split()
+    assert "jaxtemp" in loaded
+    assert not extras & set(loaded)
+
+
+def test_jax_is_the_only_dependency():
+    names = {re.match(r"[\w-]+", line)[0] for line in PROJECT["dependencies"]}
+    assert names == {"jax", "jaxlib"}
+
+
+def test_the_version_is_that_of_the_distribution():
+    assert jaxtemp.__version__ == importlib.metadata.version("jaxtemp")
+    assert jaxtemp.__version__ == PROJECT["version"]
+    assert f"version: {PROJECT['version']}" in (ROOT / "CITATION.cff").read_text()
+
+
+def test_type_hints_are_published():
+    assert importlib.resources.files("jaxtemp").joinpath("py.typed").is_file()
+
+
+def test_the_changelog_starts_with_what_is_unreleased():
+    headings = re.findall(r"^## (.*)", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.M)
+    assert headings[0] == "Unreleased"
+
+
+@pytest.mark.parametrize(
+    "value", [pytest.param(v, id=f"{module}.{n}") for module, n, v in public_names()]
+)
+def test_a_public_name_is_explained(value):
+    docs = inspect.getdoc(value) or ""
+    assert docs.splitlines()[0].endswith(".")
+    # Not every class is there to be called.
+    missing = [part for part in ("\nArgs:\n", ">>> ") if part not in docs]
+    assert inspect.isclass(value) or not missing
+    assert not re.search(r"^\s*\{\w+\}$", docs, re.MULTILINE)
+
+
+def test_every_public_name_has_a_place_in_the_reference():
+    pages = "\n".join(page.read_text("utf-8") for page in PAGES)
+    shown = set(re.findall(r"^::: (\S+)$", pages, re.M))
+    assert {f"{module}.{name}" for module, name, _ in public_names()} <= shown
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_relative_links_lead_somewhere(page):
+    code = re.compile(r"^```.*?^```|`[^`\n]*`", re.DOTALL | re.MULTILINE)
+    prose = code.sub("", page.read_text("utf-8"))
+    targets = re.findall(r"\]\(([^)\s]+)\)", prose)
+    relative = [t.split("#")[0] for t in targets if not re.match(r"[a-z]+:|#", t)]
+    assert not [t for t in relative if not (page.parent / t).exists()]
