@@ -47,10 +47,18 @@ def _softmax_tangent(z, tau, dz, dtau, *, log, axis_name=None):
     z, empty = _without_empty_rows(z, rows)
     p, u = _distribution(z, tau, rows, axis_name)
     allowed = z > -jnp.inf
-    t = jnp.where(allowed, upcast(dz) - u * dtau[..., None], 0)
-    t = _about_the_likeliest(t, p, rows)
-    t = (allowed if log else p) * (t - rows.sum(p * t))
-    return jnp.where(empty, 0, over(t, tau[..., None])).astype(z.dtype)
+
+    def mean(f):
+        # Where p is zero, a cotangent that overflowed must not meet it.
+        return rows.sum(jnp.where(p > 0, p * f, 0))
+
+    # Weights are divided by τ before they meet a tangent: a zero stays zero.
+    base = allowed.astype(p.dtype) if log else p
+    t = _about_the_likeliest(jnp.where(allowed, upcast(dz), 0), p, rows)
+    along_z = over(base, tau[..., None]) * (t - mean(t))
+    along_tau = _saturated(over(base * (u - mean(u)), tau[..., None]))
+    out = along_z - along_tau * dtau[..., None]
+    return jnp.where(empty, 0, out).astype(z.dtype)
 
 
 def _softmax_cotangents(z, tau, g, *, log):
@@ -71,7 +79,8 @@ def _softmax_cotangents(z, tau, g, *, log):
 
 def _about_the_likeliest(f, p, rows):
     """`f` less its value at the class of most mass: see kernels/softmax/xla.py."""
-    return f - rows.sum(f * lax.stop_gradient(jnp.round(p)))
+    own = p > 0.5
+    return jnp.where(own, 0, f - rows.sum(jnp.where(own, f, 0)))
 
 
 def _jvp_of(kernel_form, formula, primals, tangents, *, log, implementation):

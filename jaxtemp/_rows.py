@@ -7,6 +7,7 @@ Nothing is reshaped, so that a sharded batch axis stays as it is.
 from __future__ import annotations
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -45,7 +46,7 @@ def fold(logits, temperature, *, axis: int, where) -> Folded:
         where = jnp.moveaxis(jnp.broadcast_to(where, logits.shape), axis, -1)
     logits = jnp.moveaxis(logits, axis, -1)
     if where is not None:
-        logits = jnp.where(where, logits, -jnp.inf)
+        logits = _exclude(where, logits)
     return Folded(logits, _beside(temperature, logits), axis, where)
 
 
@@ -69,17 +70,29 @@ def upcast(x: jax.Array) -> jax.Array:
 
 
 @jax.custom_jvp
+def _exclude(where: jax.Array, logits: jax.Array) -> jax.Array:
+    """Logits, -inf where masked, which is as good as not being there."""
+    return jnp.where(where, logits, -jnp.inf)
+
+
+@jax.custom_jvp
 def _blind_below(where: jax.Array, wide: jax.Array) -> jax.Array:
-    """`wide`, whose masked entries are constants and pass no derivative on."""
+    """`wide`, whose masked entries are constants and pass no derivative on.
+
+    A cotangent of 0 * inf from outside would otherwise make its whole row NaN.
+    """
     del where
     return wide
 
 
-@_blind_below.defjvp
-def _blind_below_jvp(primals, tangents):
-    where, wide = primals
-    # A cotangent of 0 * inf from outside would otherwise make its whole row NaN.
-    return _blind_below(where, wide), jnp.where(where, tangents[1], 0)
+def _masked_jvp(function, primals, tangents):
+    # The checkpoint keeps the zeros from being stored for the backward pass.
+    kept = jax.checkpoint(lambda where, dx: jnp.where(where, dx, 0))
+    return function(*primals), kept(primals[0], tangents[1])
+
+
+_exclude.defjvp(functools.partial(_masked_jvp, _exclude))
+_blind_below.defjvp(functools.partial(_masked_jvp, _blind_below))
 
 
 @dataclasses.dataclass(frozen=True)
