@@ -29,13 +29,15 @@ class Expected(NamedTuple):
         value: The true numbers.
         scale: What a relative tolerance is relative to; broadcasts against `value`.
         floor: An absolute error that flushing of subnormal numbers explains.
-        free: Where the truth has no finite value in the type, and nothing is promised.
+        free: Where the truth has no finite value in the type: any number but NaN.
+        lost: Where nothing is promised.
     """
 
     value: np.ndarray
     scale: np.ndarray
     floor: np.ndarray | float = 0.0
     free: np.ndarray | bool = False
+    lost: np.ndarray | bool = False
 
     def accepts(self, got: np.ndarray, tolerance: float) -> np.ndarray:
         """Say for every entry whether it is the truth, rounded once to `got.dtype`.
@@ -52,17 +54,19 @@ class Expected(NamedTuple):
         high = round_to(self.value + bound, got.dtype)
         with np.errstate(invalid="ignore"):
             inside = (low <= got) & (got <= high)
-        return np.where(np.isnan(self.value), np.isnan(got), inside) | self.free
+        right = np.where(np.isnan(self.value), np.isnan(got), inside)
+        return right | (self.free & ~np.isnan(got)) | self.lost
 
     def unless_too_large(self, largest: float, rows: bool) -> "Expected":
-        """Promise nothing of derivatives that overflow, or of all `rows` with one."""
+        """Promise only a number where a derivative overflows; nothing of its `rows`."""
         free = np.abs(self.value) > largest
         if free.ndim == 1:  # a sum, whose terms may overflow
             free |= self.scale > largest
-        if rows:  # room for the row's sums
-            row = np.abs(self.value).reshape(len(free), -1).max(axis=-1)
-            free |= (row > largest / 8).reshape(-1, *[1] * (free.ndim - 1))
-        return self._replace(free=free)
+        if not rows:
+            return self._replace(free=free)
+        row = np.abs(self.value).reshape(len(free), -1).max(axis=-1)
+        lost = row > largest / 8  # room for the row's sums
+        return self._replace(lost=free | lost.reshape(-1, *[1] * (free.ndim - 1)))
 
 
 def round_to(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
@@ -196,7 +200,7 @@ class Truth:
         floor = self._floor(op, size)
         largest = np.abs(dz).max(axis=-1, keepdims=True)
         to_z = Expected(dz, largest, floor[:, None] + self._cancelled(op, size))
-        return to_z, Expected(dtau, terms, floor + size * self._lost_sum())
+        return to_z, Expected(dtau, terms, floor + size * self._lost_sum(op))
 
     def jvp(self, op: str, dlogits: np.ndarray, dtemperature: np.ndarray) -> Expected:
         """Push tangents of the logits and of the temperature to the result.
@@ -235,7 +239,7 @@ class Truth:
         slope, _ = self._slope(op)
         return (
             Expected(dz, _largest(dz, (1, 2)), floor[:, None, None]),
-            Expected(slope, _largest(slope, 1), (floor + self._lost_sum())[:, None]),
+            Expected(slope, _largest(slope, 1), (floor + self._lost_sum(op))[:, None]),
         )
 
     def _pull(self, op: str, g: np.ndarray) -> np.ndarray:
@@ -303,9 +307,14 @@ class Truth:
             lost = lost * np.maximum(1, self._inverse[:, 0])
         return self._tiny * (1 + size + size * lost)
 
-    def _lost_sum(self) -> np.ndarray:
-        """Return what a derivative in τ may lose as a sum of flushed dz (z - max z)."""
-        return self._tiny * np.abs(self._u).sum(axis=-1)
+    def _lost_sum(self, op: str) -> np.ndarray | float:
+        """Return what dτ may lose as the sum of flushed dz (z - max z) / τ.
+
+        A class of no probability at all contributes nothing that could be lost.
+        """
+        if op != "softmax":
+            return 0.0
+        return self._tiny * np.abs(np.where(self._p > 0, self._u, 0)).sum(axis=-1)
 
     def _cancelled(self, op: str, size: np.ndarray) -> np.ndarray | float:
         """Return what the last bits of cancelling terms may leave in dC/dz.
