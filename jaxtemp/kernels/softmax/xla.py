@@ -50,17 +50,17 @@ def pull(z, tau, g, *, log: bool, rows: Rows) -> tuple[jax.Array, jax.Array]:
     s = slope(tau)[..., None]
     if log:
         q = _pull_log(p, jnp.where(_allowed(z), upcast(g), 0), rows)
-        return (q * s).astype(z.dtype), (-rows.sum(q * _summable(u, tau, rows)) * s)[
-            ..., 0
-        ]
+        dtau = -rows.sum(q * _summable(u, tau, rows)) * s
+        return (q * s).astype(z.dtype), dtau[..., 0]
     h = upcast(g) - rows.sum(upcast(g) * jnp.round(p))
     dz = p * (h - rows.sum(p * h)) * s
     # Distances computed anew: to store them for this second sum would cost more. As
-    # dz is large where they are small, the products stay in range at every τ.
+    # dz is large where they are small, the products stay in range, but for terms that
+    # flushed in dz itself, which counts from τ = 1e25 on.
     (z,) = rows.fence(z)
     x = _summable(upcast(z), tau, rows)
-    x = x - rows.max(x)
-    return dz.astype(z.dtype), (-rows.sum(dz * x) * s)[..., 0]
+    dtau = -rows.sum(dz * (x - rows.max(x))) * s
+    return dz.astype(z.dtype), dtau[..., 0]
 
 
 def _pull_log(p, g, rows):
