@@ -2,7 +2,8 @@
 
 A case is one line of a result: an op in one mode at one shape, dtype and kind of
 temperature. Its workload holds the inputs, the truth, and the contenders, which all do
-the same work: ours, its peers, and the limit, which only streams the same bytes.
+the same work: ours, its peers, and the limit, which only streams the same bytes. What
+an op promises stands beside the contender that it is measured by: `required`.
 """
 
 from __future__ import annotations
@@ -13,8 +14,7 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
-Mode = Literal["forward", "value_and_grad"]
-Temperature = Literal["row", "scalar"]
+Temperature = Literal["row", "scalar", "zero"]
 Role = Literal["ours", "peer", "limit"]
 
 
@@ -22,11 +22,12 @@ Role = Literal["ours", "peer", "limit"]
 class Case:
     """One line of a result.
 
-    `temperature` is `"row"` for one τ per row, an array `[rows]`, and `"scalar"` for
-    one τ of shape `[]`; in both it is float32 and an argument of the program.
+    `mode` is what is done, in a word of the op's own. `temperature` is `"row"` for one
+    τ per row, an array `[rows]`, and `"scalar"` for one τ of shape `[]`; in both it is
+    float32 and an argument of the program. `"zero"` is the number 0, written in it.
     """
 
-    mode: Mode
+    mode: str
     rows: int
     classes: int
     dtype: str
@@ -63,13 +64,38 @@ class Ready:
 
 
 @dataclass(frozen=True)
+class Check:
+    """What is right.
+
+    Attributes:
+        error: Largest error of a contender's outputs, relative to their scale; infinite
+            where an output has the wrong shape or cannot be.
+        tolerance: Largest error that still counts as right.
+    """
+
+    error: Callable[[list[np.ndarray]], float]
+    tolerance: float
+
+
+@dataclass(frozen=True)
 class Contender:
-    """Something that is timed; `prepare` may raise, which is recorded, not hidden."""
+    """Something that is timed.
+
+    Attributes:
+        name: Its column.
+        role: What it is to ours.
+        expression: What it computes.
+        prepare: Makes it ready; may raise, which is recorded, not hidden.
+        required: Least ratio of its time to ours that keeps a promise, if one is made.
+        check: Its own where it computes something else than ours does.
+    """
 
     name: str
     role: Role
     expression: str
     prepare: Callable[[], Ready]
+    required: float | None = None
+    check: Check | None = None
 
 
 @dataclass(frozen=True)
@@ -80,16 +106,15 @@ class Workload:
         case: The case.
         bytes_moved: Bytes that any contender must at least read and write.
         contenders: Exactly one of role `ours` and one of role `limit`, and peers.
-        error: Largest error of a contender's outputs, relative to their scale; infinite
-            where an output has the wrong shape or is not finite.
-        tolerance: Largest error that still counts as right.
+        check: What is right.
+        temp_limit: Most scratch memory that ours promises to take, if it does.
     """
 
     case: Case
     bytes_moved: int
     contenders: Sequence[Contender]
-    error: Callable[[list[np.ndarray]], float]
-    tolerance: float
+    check: Check
+    temp_limit: int | None = None
 
 
 class Op(Protocol):

@@ -15,11 +15,22 @@ from typing import Any, NoReturn
 import jax
 import numpy as np
 
-from bench import harness, jax_side, machine, report, results, softmax
+from bench import (
+    categorical,
+    harness,
+    jax_side,
+    machine,
+    report,
+    results,
+    sample,
+    softmax,
+)
 from bench.cases import Op
 from bench.timing import Plan
 
-OPS: dict[str, Op] = {op.name: op for op in softmax.OPS}
+OPS: dict[str, Op] = {
+    op.name: op for op in (*softmax.OPS, *categorical.OPS, *sample.OPS)
+}
 RESULTS = Path(__file__).resolve().parent / "results"
 CPU = Plan()
 ACCELERATOR = Plan(case_seconds=1.0, fence_each=False)
@@ -106,7 +117,7 @@ def _run(op: Op, device: Any, result: results.Result) -> bool:
         ours = (e for e in record["contenders"] if e["role"] == "ours")
         right &= next(ours)["status"] == "ok"
     result.finish()
-    print(report.closing(document["summary"]) + "\n", flush=True)
+    print(report.closing(document) + "\n", flush=True)
     return right
 
 

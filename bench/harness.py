@@ -9,7 +9,7 @@ import dataclasses
 import time
 from typing import Any
 
-from bench.cases import AbsentError, Contender, Ready, Workload
+from bench.cases import AbsentError, Check, Contender, Ready, Workload
 from bench.stats import Quartiles, paired_ratio, quartiles
 from bench.timing import Clock, Plan, Times, measure
 
@@ -33,6 +33,7 @@ def run_case(
     ours = next(c.name for c in workload.contenders if c.role == "ours")
     for entry in entries:
         entry |= _figures(entry["name"], times, ours, workload.bytes_moved)
+        entry["met"] = _met(entry)
     return {
         **dataclasses.asdict(workload.case),
         "bytes": workload.bytes_moved,
@@ -51,10 +52,13 @@ def _admit(contender: Contender, workload: Workload) -> tuple[Record, Ready | No
         "note": None,
         "error": None,
         "temp_bytes": None,
+        "temp_limit": workload.temp_limit if contender.role == "ours" else None,
+        "required": contender.required,
     }
+    check = contender.check or workload.check
     try:
         ready = contender.prepare()
-        error = None if contender.role == "limit" else _checked(ready, workload)
+        error = None if contender.role == "limit" else _checked(ready, check)
     except AbsentError as reason:
         return entry | {"status": "absent", "note": str(reason)}, None
     except Exception as reason:  # a contender may raise anything; the others go on
@@ -62,18 +66,18 @@ def _admit(contender: Contender, workload: Workload) -> tuple[Record, Ready | No
         note = f"{type(reason).__name__}: {first_line}"
         return entry | {"status": "failed", "note": note}, None
     entry |= {"error": error, "temp_bytes": ready.temp_bytes}
-    if error is not None and not error <= workload.tolerance:
-        note = f"error {error:.1e} of the scale, above {workload.tolerance:.0e}"
+    if error is not None and not error <= check.tolerance:
+        note = f"error {error:.1e} of the scale, above {check.tolerance:.0e}"
         finite = error if error < float("inf") else None  # JSON has no infinity
         return entry | {"status": "wrong", "note": note, "error": finite}, None
     return entry, ready
 
 
-def _checked(ready: Ready, workload: Workload) -> float:
+def _checked(ready: Ready, check: Check) -> float:
     out = ready.call()
     ready.poison(out)
     del out
-    return workload.error(ready.fetch(ready.call()))
+    return check.error(ready.fetch(ready.call()))
 
 
 def _figures(name: str, times: dict[str, Times], ours: str, bytes_moved: int) -> Record:
@@ -82,13 +86,24 @@ def _figures(name: str, times: dict[str, Times], ours: str, bytes_moved: int) ->
     mine = times[name].seconds
     seconds = quartiles(mine)
     compared = name != ours and ours in times
-    ratio = paired_ratio(mine, times[ours].seconds) if compared else None
+    # A slow one took part in the first rounds only.
+    both = min(len(mine), len(times[ours].seconds)) if compared else 0
+    ratio = paired_ratio(mine[:both], times[ours].seconds[:both]) if compared else None
     return {
         "repeats": times[name].repeats,
         "seconds": _as_record(seconds),
         "gb_per_s": _rounded(bytes_moved / seconds.median / 1e9),
         "ratio": None if ratio is None else _as_record(ratio),
     }
+
+
+def _met(entry: Record) -> bool | None:
+    """Whether what is promised holds; None where nothing is, or nothing is known."""
+    if entry["required"] is not None and entry["ratio"] is not None:
+        return entry["ratio"]["median"] >= entry["required"]
+    if entry["temp_limit"] is not None and entry["temp_bytes"] is not None:
+        return entry["temp_bytes"] <= entry["temp_limit"]
+    return None
 
 
 def _as_record(values: Quartiles) -> Record:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -29,11 +30,16 @@ def device(platform: str | None) -> Any:
         ) from None
 
 
-def prepare(function: Callable[..., Any], args: Sequence[jax.Array]) -> Ready:
-    """Compiles `function` for `args`, on the device where they are."""
-    compiled = jax.jit(function).lower(*args).compile()
+def prepare(function: Callable[..., Any], *turns: Sequence[jax.Array]) -> Ready:
+    """Compiles `function` for its arguments, on the device where they are.
+
+    Each call takes the next of `turns`, which are alike in shape: where the time
+    depends on the values, as that of a random draw may on its key, all have their part.
+    """
+    compiled = jax.jit(function).lower(*turns[0]).compile()
+    next_turn = itertools.cycle(turns)
     return Ready(
-        call=lambda: compiled(*args),
+        call=lambda: compiled(*next(next_turn)),
         fence=jax.block_until_ready,
         fetch=lambda out: [np.asarray(leaf) for leaf in jax.tree.leaves(out)],
         poison=_poison,

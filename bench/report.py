@@ -6,6 +6,9 @@ from typing import Any
 
 Record = dict[str, Any]
 
+MANY, FEWER = 1_000_000, 131072  # classes
+_MET = {True: " pass", False: " short", None: ""}
+
 _LABELS = (
     ("mode", 14, "<"),
     ("shape", 14, ">"),
@@ -15,9 +18,9 @@ _LABELS = (
     ("GB/s", 7, ">"),
     ("limit", 7, ">"),
     ("of limit", 8, ">"),
-    ("scratch", 8, ">"),
+    ("scratch", 14, "<"),
 )
-_PEER_WIDTH = 20
+_PEER_WIDTH = 28
 
 
 def heading(op: str, device: Record, path: object, peers: list[str]) -> str:
@@ -26,7 +29,9 @@ def heading(op: str, device: Record, path: object, peers: list[str]) -> str:
     told = (
         f"{op} on {device['chip']}{into}\n"
         "limit: GB/s of streaming the same bytes. Under a peer stands its time over "
-        "ours, paired by\nround, median (quartiles): 1 or more if ours is as fast.\n"
+        "ours, paired by\nround, median (quartiles): 1 or more if ours is as fast. "
+        "Where a least ratio or a most\nscratch memory is promised, pass or short says "
+        "whether it is kept.\n"
     )
     columns = [_cell(name, width, side) for name, width, side in _LABELS]
     columns += [_cell(name, _PEER_WIDTH, "<") for name in peers]
@@ -43,17 +48,17 @@ def line(case: Record, peers: list[str]) -> str:
         f"{case['rows']}x{case['classes']}",
         case["dtype"],
         case["temperature"],
-        _seconds(ours),
+        seconds(ours),
         _gb_per_s(ours),
         _gb_per_s(limit),
         f"{limit['ratio']['median']:.0%}" if limit["ratio"] else "-",
-        _bytes(ours["temp_bytes"]),
+        scratch(ours),
     )
     columns = [
         _cell(value, width, side)
         for value, (_, width, side) in zip(values, _LABELS, strict=True)
     ]
-    columns += [_cell(_ratio(entries.get(name)), _PEER_WIDTH, "<") for name in peers]
+    columns += [_cell(ratio(entries.get(name)), _PEER_WIDTH, "<") for name in peers]
     notes = [
         f"    {entry['name']} {entry['status']}: {entry['note']}"
         for entry in entries.values()
@@ -62,48 +67,84 @@ def line(case: Record, peers: list[str]) -> str:
     return "\n".join(["  ".join(columns).rstrip(), *notes])
 
 
-def closing(summary: list[Record]) -> str:
-    """The summary: the median and the worst ratio per mode and contender."""
+def closing(document: Record) -> str:
+    """The median and the worst ratio per mode and contender, and the time per class."""
     lines = []
-    for entry in summary:
+    for entry in document["summary"]:
         of_limit = entry["role"] == "limit"
         what = "of the limit" if of_limit else f"{entry['name']} / ours"
         median, worst = (
-            f"{entry[key]:.0%}" if of_limit else f"{entry[key]:.2f}"
+            f"{entry[key]:.0%}" if of_limit else times(entry[key])
             for key in ("median", "worst")
         )
+        kept = f", {entry['met']} of {entry['promised']} promises kept"
         lines.append(
             f"{entry['mode']}: {what}: median {median}, worst {worst} "
             f"({entry['worst_case']}), {entry['cases']} cases"
+            f"{kept if entry['promised'] else ''}"
         )
+    lines += [
+        f"{case['mode']}: a class at {case['rows']}x{case['classes']} takes "
+        f"{times(factor)} times as long as at {first['rows']}x{first['classes']}"
+        for case, first, factor in linearity(document["cases"])
+    ]
     return "\n".join(lines) or "nothing was timed"
 
 
-def _cell(text: str, width: int, side: str) -> str:
-    return f"{text:{side}{width}}"
+def linearity(cases: list[Record]) -> list[tuple[Record, Record, float]]:
+    """Our time per class at `MANY`, relative to that at `FEWER`, if timed at both."""
+    timed = {
+        (c["mode"], c["rows"], c["classes"], c["dtype"]): (c, ours["seconds"]["median"])
+        for c in cases
+        for ours in c["contenders"]
+        if ours["role"] == "ours" and ours["seconds"] is not None
+    }
+    found = []
+    for (mode, rows, classes, dtype), (case, time) in timed.items():
+        few = timed.get((mode, rows, FEWER, dtype))
+        if classes == MANY and few is not None:
+            found.append((case, few[0], time / few[1] * FEWER / MANY))
+    return found
 
 
-def _seconds(entry: Record) -> str:
+def seconds(entry: Record) -> str:
+    """The median time of a call, or why there is none."""
     if entry["seconds"] is None:
         return entry["status"]
     median = entry["seconds"]["median"]
     return f"{median * 1e3:.2f} ms" if median >= 1e-3 else f"{median * 1e6:.1f} µs"
 
 
-def _gb_per_s(entry: Record) -> str:
-    return "-" if entry["gb_per_s"] is None else f"{entry['gb_per_s']:.1f}"
-
-
-def _bytes(count: int | None) -> str:
+def scratch(entry: Record) -> str:
+    """Scratch memory, and whether a promise of it is kept."""
+    count = entry["temp_bytes"]
     if count is None:
         return "-"
-    return f"{count / 1e6:.1f} MB" if count >= 1e5 else f"{count / 1e3:.1f} kB"
+    size = f"{count / 1e6:.1f} MB" if count >= 1e5 else f"{count / 1e3:.1f} kB"
+    return size + _MET[entry["met"]]
 
 
-def _ratio(entry: Record | None) -> str:
+def ratio(entry: Record | None) -> str:
+    """Median and quartiles of a contender's time over ours, and what is promised."""
     if entry is None:
         return "-"
-    ratio = entry["ratio"]
-    if ratio is None:
+    found = entry["ratio"]
+    if found is None:
         return entry["status"]
-    return f"{ratio['median']:.2f} ({ratio['q1']:.2f}-{ratio['q3']:.2f})"
+    told = f"{times(found['median'])} ({times(found['q1'])}-{times(found['q3'])})"
+    if entry["met"] is None:
+        return told
+    return f"{told} ≥{times(entry['required'])}{_MET[entry['met']]}"
+
+
+def times(factor: float) -> str:
+    """A factor, to about three digits."""
+    return f"{factor:.2f}" if factor < 9.995 else f"{factor:.3g}"
+
+
+def _cell(text: str, width: int, side: str) -> str:
+    return f"{text:{side}{width}}"
+
+
+def _gb_per_s(entry: Record) -> str:
+    return "-" if entry["gb_per_s"] is None else f"{entry['gb_per_s']:.1f}"

@@ -5,9 +5,10 @@ third `…-3.json`, unless it was told to overwrite the first. The file is repla
 whole after every case, so that at any moment it is valid JSON; `complete` is false
 until the last case is in.
 
-Schema 1, every key always present, times in seconds, sizes in bytes, UTC:
+Schema 2, every key always present, those with a * since schema 2, times in seconds,
+sizes in bytes, UTC:
 
-    schema      1
+    schema      2
     op          "softmax"
     quick       true if the run only proved that the harness works
     complete    true if every case is in
@@ -20,20 +21,26 @@ Schema 1, every key always present, times in seconds, sizes in bytes, UTC:
     versions    python, jax, jaxlib, numpy, torch, jaxtemp, commit, dirty, or null
     plan        sample_seconds, case_seconds, min_rounds, max_rounds, fence_each
     cases       a list of
-        mode          "forward" | "value_and_grad"
+        mode          "forward" | "value_and_grad" | of a sampler "draw" | "greedy" |
+                      "top_p" | "all" (top_k, top_p, min_p) | "all_per_row"
         rows, classes
         dtype         of the logits
-        temperature   "row" (float32 [rows]) | "scalar" (float32 [])
+        temperature   "row" (float32 [rows]) | "scalar" (float32 []) | "zero"
         bytes         that must at least be read and written: arrays of the logits' size
-        rounds        in which each contender was timed once
+        rounds        in which each contender was timed once, a slow one in the first
         contenders    a list of
             name        "jaxtemp" | "jax.nn" | "torch" | "limit" | …
             role        "ours" | "peer" | "limit"
             expression  what was computed
             status      "ok" | "wrong" | "failed" | "absent"; only "ok" was timed
             note        the reason for another status, else null
-            error       largest error relative to its scale (`bench.truth`), or null
+            error       largest error relative to its scale (`bench.truth`), or how far
+                        draws are from expected, in standard deviations
+                        (`bench.drawn`), or null
             temp_bytes  scratch memory of the compiled program, or null
+            temp_limit  most of it that ours promises, or null *
+            required    least median ratio that ours promises, or null *
+            met         whether that is kept; null if nothing is promised or known *
             repeats     calls in a sample, or null
             seconds     {q1, median, q3} per call, or null
             gb_per_s    bytes / median seconds / 1e9, or null
@@ -46,6 +53,8 @@ Schema 1, every key always present, times in seconds, sizes in bytes, UTC:
         median      of the cases' median ratios
         worst       the least of them
         worst_case  its case, in words
+        promised    cases in which a ratio is promised *
+        met         those in which it is kept *
 """
 
 from __future__ import annotations
@@ -92,7 +101,7 @@ def start(head: Document, folder: Path | None, *, overwrite: bool) -> Result:
     Raises:
         OSError: The folder cannot be made or written.
     """
-    document = {"schema": 1, **head, "complete": False, "cases": [], "summary": []}
+    document = {"schema": 2, **head, "complete": False, "cases": [], "summary": []}
     if folder is None:
         return Result(document, None)
     stem = f"{head['op']}-{slug(head['device']['chip'])}-{head['date'][:10]}"
@@ -103,7 +112,7 @@ def start(head: Document, folder: Path | None, *, overwrite: bool) -> Result:
 
 def summary(cases: list[Document]) -> list[Document]:
     """The median and the least median ratio, per mode and contender beside ours."""
-    groups: dict[tuple[str, str, str], list[tuple[float, str]]] = {}
+    groups: dict[tuple[str, str, str], list[tuple[float, str, bool | None]]] = {}
     for case in cases:
         label = _label(case)
         for entry in case["contenders"]:
@@ -112,16 +121,18 @@ def summary(cases: list[Document]) -> list[Document]:
             key = (case["mode"], entry["name"], entry["role"])
             ratios = groups.setdefault(key, [])
             if entry["ratio"] is not None:
-                ratios.append((entry["ratio"]["median"], label))
+                ratios.append((entry["ratio"]["median"], label, entry["met"]))
     return [
         {
             "mode": mode,
             "name": name,
             "role": role,
             "cases": len(ratios),
-            "median": statistics.median(r for r, _ in ratios),
+            "median": statistics.median(r for r, *_ in ratios),
             "worst": min(ratios)[0],
             "worst_case": min(ratios)[1],
+            "promised": sum(met is not None for *_, met in ratios),
+            "met": sum(met is True for *_, met in ratios),
         }
         for (mode, name, role), ratios in groups.items()
         if ratios

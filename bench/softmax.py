@@ -7,21 +7,20 @@ gradients all differentiate `Σ w y` in logits and temperature, with `w` given.
 
 from __future__ import annotations
 
-import math
-import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bench import check, jax_side, limit, torch_side
-from bench.cases import Case, Contender, Mode, Ready, Role, Temperature, Workload
+from bench import check, jax_side, limit, ordinary, torch_side
+from bench.cases import Case, Check, Contender, Ready, Role, Temperature, Workload
 from bench.peers import FORMULAS, JAX, torch_library
+
+Mode = Literal["forward", "value_and_grad"]
 
 PER_CLASS = ("softmax", "log_softmax")
 
@@ -56,30 +55,14 @@ class Inputs(NamedTuple):
 
 
 def draw(op: str, case: Case, rng: np.random.Generator) -> Inputs:
-    """Ordinary logits, `3 N(0, 1)`, and temperatures from 0.5 to 2, log-uniform."""
-    dtype = jnp.dtype(case.dtype)
+    """Ordinary logits and temperatures, and weights."""
     shape = (case.rows, case.classes)
-    tau_shape = (case.rows,) if case.temperature == "row" else ()
-    logits = 3 * _normal(rng, shape)
-    tau = np.exp(rng.uniform(math.log(0.5), math.log(2.0), tau_shape))
-    weights_shape = shape if op in PER_CLASS else shape[:1]
-    weights = _normal(rng, weights_shape)
+    weights = ordinary.normal(rng, shape if op in PER_CLASS else shape[:1])
     return Inputs(
-        logits.astype(dtype), np.asarray(tau, np.float32), weights.astype(dtype)
+        ordinary.logits(case, rng),
+        ordinary.temperature(case, rng),
+        weights.astype(jnp.dtype(case.dtype)),
     )
-
-
-def _normal(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-    """Standard normal numbers, drawn by all cores: an accelerator's case has 10⁸."""
-    out = np.empty(shape, np.float32)
-    parts = np.array_split(out.reshape(-1), os.cpu_count() or 1)
-    with ThreadPoolExecutor(len(parts)) as pool:
-        list(pool.map(_fill, rng.spawn(len(parts)), parts))
-    return out
-
-
-def _fill(rng: np.random.Generator, part: np.ndarray) -> None:
-    rng.standard_normal(dtype=np.float32, out=part)
 
 
 @dataclass(frozen=True)
@@ -134,8 +117,9 @@ class FamilyOp:
                 self._torch(case, inputs, device.platform),
                 self._limit(case.mode, z, w),
             ),
-            error=partial(self._error, case.mode, inputs),
-            tolerance=check.TOLERANCE[case.dtype],
+            check=Check(
+                partial(self._error, case.mode, inputs), check.TOLERANCE[case.dtype]
+            ),
         )
 
     def _limit(self, mode: Mode, z: jax.Array, w: jax.Array) -> Contender:

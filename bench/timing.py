@@ -24,6 +24,10 @@ class Plan:
         case_seconds: Rounds of a case go on for about this long, within the next two.
         min_rounds: Fewest rounds.
         max_rounds: Most rounds.
+        slow_seconds: A contender whose one call takes longer, and ten times as long as
+            the fastest's, is slow: it takes part in the first `slow_rounds` rounds
+            only, which suffice for a ratio that large.
+        slow_rounds: Rounds of a slow one.
         fence_each: Whether to wait for every call, as on a CPU, where the caller works
             on the same cores, or once a sample, as on an accelerator, where waiting
             would add the launch to every call.
@@ -33,12 +37,17 @@ class Plan:
     case_seconds: float = 2.5
     min_rounds: int = 11
     max_rounds: int = 31
+    slow_seconds: float = 0.1
+    slow_rounds: int = 3
     fence_each: bool = True
 
 
 @dataclass(frozen=True)
 class Times:
-    """Seconds per call of one contender, one entry a round, and calls per sample."""
+    """Seconds per call of one contender, one entry a round, and calls per sample.
+
+    A slow one has fewer entries, of the first rounds.
+    """
 
     seconds: list[float]
     repeats: int
@@ -71,8 +80,11 @@ def find_repeats(ready: Ready, plan: Plan, clock: Clock) -> tuple[int, float]:
     """Calls that fill a sample, and the seconds that one call took at that number."""
     repeats = 1
     while True:
+        seconds = sample(ready, repeats, plan, clock)
+        if seconds > 10 * plan.slow_seconds:  # longer than any disturbance
+            return repeats, seconds
         # The faster of two: a cold or disturbed one would end the search too early.
-        seconds = min(sample(ready, repeats, plan, clock) for _ in range(2))
+        seconds = min(seconds, sample(ready, repeats, plan, clock))
         total = seconds * repeats
         if total >= plan.sample_seconds or repeats >= _MAX_REPEATS:
             return repeats, seconds
@@ -95,15 +107,24 @@ def measure(
         The times of each contender; entry `k` of all of them is from the same round.
     """
     found = [find_repeats(ready, plan, clock) for ready in contenders]
-    round_seconds = sum(seconds * (repeats + 1) for repeats, seconds in found)
+    fastest = min((seconds for _, seconds in found), default=0.0)
+    slow = [s > max(plan.slow_seconds, 10 * fastest) for _, s in found]
+    round_seconds = sum(
+        seconds * (repeats + 1)
+        for (repeats, seconds), is_slow in zip(found, slow, strict=True)
+        if not is_slow
+    )
     wanted = int(plan.case_seconds / max(round_seconds, 1e-9))
     rounds = min(max(wanted, plan.min_rounds), plan.max_rounds)
     times = [Times([], repeats) for repeats, _ in found]
     for index in range(rounds):
         for k in order(index, len(contenders)):
             ready = contenders[k]
+            if slow[k] and index >= plan.slow_rounds:
+                continue
             # Untimed: the one before has left its data in the caches and perhaps its
-            # threads spinning.
-            ready.fence(ready.call())
+            # threads spinning, of which a slow one notices nothing.
+            if not slow[k]:
+                ready.fence(ready.call())
             times[k].seconds.append(sample(ready, times[k].repeats, plan, clock))
     return times

@@ -60,7 +60,7 @@ def prepare(
 
     def poison(out: Any) -> None:
         for leaf in out:
-            torch.full_like(leaf, torch.nan)
+            torch.full_like(leaf, torch.nan if leaf.is_floating_point() else -1)
         fence(out)
 
     return Ready(

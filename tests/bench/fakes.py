@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from bench.cases import Case, Contender, Ready, Role, Workload
+from bench.cases import Case, Check, Contender, Ready, Role, Workload
 
 ANSWER = np.array([1.0, 2.0])
 
@@ -49,4 +49,4 @@ def error(outputs: list[np.ndarray]) -> float:
 
 def workload(*contenders: Contender) -> Workload:
     case = Case("forward", 3, 5, "float32")
-    return Workload(case, 1_000_000, contenders, error, tolerance=1e-6)
+    return Workload(case, 1_000_000, contenders, Check(error, tolerance=1e-6))

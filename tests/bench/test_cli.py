@@ -18,7 +18,8 @@ KEYS = (
 )
 CASE_KEYS = "mode rows classes dtype temperature bytes rounds contenders"
 ENTRY_KEYS = (
-    "name role expression status note error temp_bytes repeats seconds gb_per_s ratio"
+    "name role expression status note error temp_bytes temp_limit required repeats "
+    "seconds gb_per_s ratio met"
 )
 
 
@@ -33,7 +34,7 @@ def test_quick_run_writes_the_documented_schema(op, tmp_path, capsys):
     assert cli.main(argv) == 0
     result = only_result(tmp_path)
     assert set(result) == set(KEYS.split())
-    assert (result["schema"], result["op"]) == (1, op)
+    assert (result["schema"], result["op"]) == (2, op)
     assert (result["quick"], result["complete"]) == (True, True)
     assert result["command"] == f"python -m bench {' '.join(argv)}"
     assert result["device"]["platform"] == "cpu"

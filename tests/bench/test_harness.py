@@ -1,9 +1,10 @@
+import dataclasses
 import json
 
 import numpy as np
 import pytest
 
-from bench.cases import AbsentError, Contender
+from bench.cases import AbsentError, Check, Contender
 from bench.harness import run_case
 from bench.timing import Plan
 from tests.bench.fakes import ANSWER, FakeClock, workload
@@ -68,6 +69,55 @@ def test_without_ours_there_is_no_ratio():
     assert entries["ours"]["status"] == "wrong"
     assert entries["peer"]["seconds"]["median"] == pytest.approx(0.001)
     assert entries["peer"]["ratio"] is None
+
+
+@pytest.mark.parametrize(("required", "met"), [(1.5, True), (1.6, False), (None, None)])
+def test_a_promise_is_kept_or_not(required, met):
+    clock = FakeClock()
+    peer = clock.contender("peer", "peer", 0.003)
+    _, entries = run(
+        clock.contender("ours", "ours", 0.002),
+        dataclasses.replace(peer, required=required),
+        clock=clock,
+    )
+    assert (entries["peer"]["required"], entries["peer"]["met"]) == (required, met)
+    assert entries["ours"]["met"] is None
+
+
+@pytest.mark.parametrize(("limit", "met"), [(64, True), (63, False), (None, None)])
+def test_scratch_memory_is_promised(limit, met):
+    clock = FakeClock()
+    work = workload(
+        clock.contender("ours", "ours", 0.002), clock.contender("peer", "peer", 0.002)
+    )
+    record = run_case(dataclasses.replace(work, temp_limit=limit), PLAN, clock)
+    ours, peer = record["contenders"]
+    assert (ours["temp_bytes"], ours["temp_limit"], ours["met"]) == (64, limit, met)
+    assert (peer["temp_limit"], peer["met"]) == (None, None)
+
+
+def test_a_slow_peer_is_paired_with_the_first_rounds():
+    clock = FakeClock()
+    plan = Plan(case_seconds=0.0, min_rounds=5, max_rounds=5, slow_rounds=2)
+    work = workload(
+        clock.contender("ours", "ours", 0.02), clock.contender("slow", "peer", 0.6)
+    )
+    record = run_case(work, plan, clock)
+    assert record["rounds"] == 5
+    assert record["contenders"][1]["ratio"]["median"] == pytest.approx(30)
+    assert clock.log.count("slow") == 2 + 2 + 2  # checked, repeats found, two rounds
+
+
+def test_other_work_has_its_own_check():
+    clock = FakeClock()
+    other = clock.contender("other", "peer", 0.001, ANSWER + 1)
+    own = Check(lambda outputs: float(np.abs(outputs[0] - ANSWER - 1).max()), 1e-6)
+    _, entries = run(
+        clock.contender("ours", "ours", 0.002),
+        dataclasses.replace(other, check=own),
+        clock=clock,
+    )
+    assert entries["other"]["status"] == "ok"
 
 
 def test_absent_and_failing_contenders_are_recorded():

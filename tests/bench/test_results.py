@@ -13,11 +13,12 @@ HEAD = {
 
 def case(mode, rows, ratios):
     """A case of ours and of contenders with these median ratios."""
-    entries = [{"name": "jaxtemp", "role": "ours", "ratio": None}]
+    entries = [{"name": "jaxtemp", "role": "ours", "ratio": None, "met": True}]
     for name, median in ratios.items():
         role = "limit" if name == "limit" else "peer"
         ratio = None if median is None else {"q1": 0.0, "median": median, "q3": 9.0}
-        entries.append({"name": name, "role": role, "ratio": ratio})
+        met = None if median is None or role == "limit" else median >= 1
+        entries.append({"name": name, "role": role, "ratio": ratio, "met": met})
     return {
         "mode": mode,
         "rows": rows,
@@ -36,7 +37,7 @@ def test_named_by_op_chip_and_day(tmp_path):
     result = results.start(HEAD, tmp_path / "made", overwrite=False)
     assert result.path == tmp_path / "made" / "softmax-some-cpu-r-v4-2026-01-31.json"
     assert read(result.path) == result.document
-    assert result.document["schema"] == 1
+    assert result.document["schema"] == 2
 
 
 def test_complete_only_at_the_end(tmp_path):
@@ -100,5 +101,7 @@ def test_summary_by_hand():
     forward = told["forward", "jax.nn"]
     assert (forward["cases"], forward["median"], forward["worst"]) == (3, 1.2, 0.9)
     assert forward["worst_case"] == "forward 2x2 float32 row τ"
+    assert (forward["promised"], forward["met"]) == (3, 2)
     assert told["forward", "torch"]["cases"] == 1
     assert told["forward", "limit"]["role"] == "limit"
+    assert told["forward", "limit"]["promised"] == 0

@@ -66,6 +66,22 @@ def test_rounds_fit_the_case(seconds, rounds):
     assert len(times.seconds) == rounds
 
 
+def test_a_slow_one_takes_part_in_the_first_rounds_only():
+    clock = FakeClock()
+    fast, slow = measure(
+        [clock.ready("fast", 0.001), clock.ready("slow", 2.0)], PLAN, clock
+    )
+    assert (len(fast.seconds), len(slow.seconds)) == (8, PLAN.slow_rounds)
+    assert slow.seconds == pytest.approx([2.0] * PLAN.slow_rounds)
+    assert clock.log.count("slow") == 1 + PLAN.slow_rounds  # nothing untimed but 1
+
+
+def test_one_that_is_not_much_slower_is_not_slow():
+    clock = FakeClock()
+    times = measure([clock.ready("a", 0.5), clock.ready("b", 2.0)], PLAN, clock)
+    assert [len(t.seconds) for t in times] == [PLAN.min_rounds] * 2
+
+
 def test_rounds_interleave_and_each_sample_has_an_untimed_call_before_it():
     clock = FakeClock()
     plan = Plan(sample_seconds=0.05, case_seconds=0.0, min_rounds=4, max_rounds=4)
