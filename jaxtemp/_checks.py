@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.core import Tracer
 from jax.experimental import checkify
+
+# Whether traced values are checked: not by default, as an effect in a compiled program
+# costs each of its calls 50 µs. Part of the key of every `jit` cache.
+checking = jax.make_user_context(default_value=False)
 
 
 def floating_array(name: str, value) -> jax.Array:
@@ -49,24 +55,44 @@ def class_axis(axis, shape: tuple[int, ...]) -> int:
     return index % ndim
 
 
+class Rule(NamedTuple):
+    """What a parameter of rows must be, and what to do where it is not."""
+
+    low: float
+    high: float
+    fix: str
+    integer: bool = False
+
+    def __str__(self) -> str:
+        if not self.integer:
+            return f"in [{self.low:g}, {self.high:g}]"
+        return f"an integer >= {self.low:g}"
+
+
+TEMPERATURE = Rule(
+    0, float("inf"), "pass 0 for the most likely class, inf for all alike"
+)
+
+
 def temperature(value, batch_shape: tuple[int, ...], dtype) -> jax.Array:
     """The temperature of every row, of `batch_shape` and `dtype`."""
-    # A Python int may exceed every integer dtype: a temperature is a real number.
-    value = float(value) if type(value) is int else value
-    array = _array("temperature", value)
-    if jnp.issubdtype(array.dtype, jnp.complexfloating) or array.dtype == jnp.bool_:
-        raise TypeError(
-            f"`temperature` must be real, got dtype {array.dtype}; "
-            "pass a real number or array in [0, inf]."
-        )
-    _check_sign(value, array)
+    return per_row("temperature", value, batch_shape, dtype, TEMPERATURE)
+
+
+def per_row(
+    name: str, value, batch_shape: tuple[int, ...], dtype, rule: Rule
+) -> jax.Array:
+    """A parameter of every row, of `batch_shape` and `dtype`."""
+    array = _array(name, _representable(value) if rule.integer else _real(value))
+    _check_kind(name, array, rule)
+    _check_range(name, value, array, rule)
     array = array.astype(dtype)
     fits = array.ndim <= len(batch_shape) and all(
         have in (1, want)
         for have, want in zip(array.shape[::-1], batch_shape[::-1], strict=False)
     )
     if not fits:
-        raise ValueError(_shape_message(array.shape, batch_shape))
+        raise ValueError(_shape_message(name, array.shape, batch_shape))
     return jnp.broadcast_to(array, batch_shape)
 
 
@@ -88,6 +114,35 @@ def mask(where, shape: tuple[int, ...]) -> jax.Array:
             f"got shape {array.shape}; add or remove axes so that it does."
         )
     return array
+
+
+def one_of(name: str, value, known: tuple) -> None:
+    """Accept one of the known values."""
+    if value not in known:
+        raise ValueError(
+            f"`{name}` must be one of {', '.join(map(repr, known))}, got {value!r}; "
+            "choose from these."
+        )
+
+
+def draws(shape, batch_shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The axes that `shape` puts before the batch axes; none for `None`."""
+    if shape is None:
+        return ()
+    try:
+        sizes = tuple(size.__index__() for size in shape)
+    except (AttributeError, TypeError):
+        raise TypeError(
+            f"`shape` must be a tuple of ints, got {shape!r}; "
+            f"pass the draws before the batch shape, `(n, *{batch_shape})`."
+        ) from None
+    split = len(sizes) - len(batch_shape)
+    if split < 0 or sizes[split:] != batch_shape or any(size < 0 for size in sizes):
+        raise ValueError(
+            f"`shape` must end in the batch shape {batch_shape}, got {sizes}; "
+            f"pass the draws before it, `(n, *{batch_shape})`."
+        )
+    return sizes[:split]
 
 
 def implementation(name, available: dict[str, str]) -> None:
@@ -134,32 +189,53 @@ def _array(name: str, value) -> jax.Array:
         ) from None
 
 
-def _check_sign(value, array: jax.Array) -> None:
-    """Refuse a temperature that is negative or NaN; traced ones only if `checked`."""
-    if isinstance(array, Tracer):
-        checkify.debug_check(
-            jnp.all(array >= 0),
-            "`temperature` must be in [0, inf], got a negative number or NaN.",
+def _real(value):
+    """A Python int, which stands for a real number, as one."""
+    return float(value) if type(value) is int else value
+
+
+def _representable(value):
+    """A Python int, which may exceed every integer dtype, cut at int32's ends."""
+    return max(min(value, 2**31 - 1), -(2**31)) if type(value) is int else value
+
+
+def _check_kind(name: str, array: jax.Array, rule: Rule) -> None:
+    if rule.integer and not jnp.issubdtype(array.dtype, jnp.integer):
+        raise TypeError(
+            f"`{name}` must be an integer, got dtype {array.dtype}; {rule.fix}."
         )
+    if jnp.issubdtype(array.dtype, jnp.complexfloating) or array.dtype == jnp.bool_:
+        raise TypeError(
+            f"`{name}` must be real, got dtype {array.dtype}; "
+            f"pass a real number or array {rule}."
+        )
+
+
+def _check_range(name: str, value, array: jax.Array, rule: Rule) -> None:
+    """Refuse a number that breaks the rule; a traced one only if `checked`."""
+    if isinstance(array, Tracer):
+        if checking.value:
+            checkify.debug_check(
+                jnp.all((array >= rule.low) & (array <= rule.high)),
+                f"`{name}` must be {rule}, got a number outside or NaN.",
+            )
         return
     # The value as it was given: a negative number may round to -0.0 in float32.
     given = np.asarray(value).astype(np.float64)
-    bad = given[~(given >= 0)]
+    bad = given[~((given >= rule.low) & (given <= rule.high))]
     if bad.size:
-        raise ValueError(
-            f"`temperature` must be in [0, inf], got {bad.flat[0]}; "
-            "pass 0 for the most likely class, inf for all alike."
-        )
+        got = int(bad.flat[0]) if rule.integer else bad.flat[0]
+        raise ValueError(f"`{name}` must be {rule}, got {got}; {rule.fix}.")
 
 
-def _shape_message(shape: tuple[int, ...], batch: tuple[int, ...]) -> str:
+def _shape_message(name: str, shape: tuple[int, ...], batch: tuple[int, ...]) -> str:
     message = (
-        f"`temperature` must broadcast to the batch shape {batch} "
+        f"`{name}` must broadcast to the batch shape {batch} "
         f"(the logits' shape without the class axis), got shape {shape}; "
     )
     if shape and shape[-1] == 1 and shape[:-1] == batch:
-        return message + "drop its last axis: `temperature[..., 0]`."
+        return message + f"drop its last axis: `{name}[..., 0]`."
     if len(shape) == 1 and batch and shape[0] == batch[0]:
         ones = ", ".join(["None"] * (len(batch) - 1))
-        return message + f"add an axis for each later one: `temperature[:, {ones}]`."
+        return message + f"add an axis for each later one: `{name}[:, {ones}]`."
     return message + "pass one number, or one for each row."

@@ -47,16 +47,17 @@ def fold(logits, temperature, *, axis: int, where) -> Folded:
     logits = jnp.moveaxis(logits, axis, -1)
     if where is not None:
         logits = _exclude(where, logits)
-    return Folded(logits, _beside(temperature, logits), axis, where)
+    return Folded(logits, beside(temperature, logits), axis, where)
 
 
-def _beside(temperature: jax.Array, logits: jax.Array) -> jax.Array:
-    """The temperatures, laid out over an explicit mesh as the logits' rows are."""
+def beside(numbers: jax.Array, logits: jax.Array) -> jax.Array:
+    """Numbers of rows, laid out over an explicit mesh as the logits' rows are."""
     sharding = jax.typeof(logits).sharding
-    rows = PartitionSpec(*sharding.spec[:-1])
-    if jax.typeof(temperature).sharding.spec == rows:
-        return temperature
-    return jax.reshard(temperature, NamedSharding(sharding.mesh, rows))
+    more = (None,) * (numbers.ndim - (logits.ndim - 1))
+    rows = PartitionSpec(*sharding.spec[:-1], *more)
+    if jax.typeof(numbers).sharding.spec == rows:
+        return numbers
+    return jax.reshard(numbers, NamedSharding(sharding.mesh, rows))
 
 
 def accumulator(dtype) -> jnp.dtype:

@@ -389,7 +389,8 @@ def checked(function: Callable) -> Callable:
 
     @functools.wraps(function)
     def outer(*args, **kwargs):
-        error, result = inner(*args, **kwargs)
+        with _checks.checking(True):
+            error, result = inner(*args, **kwargs)
         error.throw()
         return result
 

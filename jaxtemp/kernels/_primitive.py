@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.extend.core import Primitive
 from jax.interpreters import batching, mlir
+
+# `jax.extend.core` has the class under its name, but imports all of Pallas with it.
+Primitive: Any = type(lax.add_p)
 
 _ABSENT = "this version has no such kernel"
 
@@ -112,7 +115,7 @@ class RowKernel:
 
 
 @functools.cache
-def _compiled(primitive: Primitive, params: tuple):
+def _compiled(primitive: Any, params: tuple):
     return jax.jit(functools.partial(primitive.bind, **dict(params)))
 
 

@@ -1,7 +1,7 @@
 """How XLA's CPU compiler likes reductions along rows: the same sums, other shapes.
 
-What each is worth beside `jax.nn.softmax(z / τ)` is in `bench/results`; from nine to
-about a thousand classes it is not yet worth enough.
+What each is worth beside `jax.nn.softmax(z / τ)` is in `bench/results`; around sixteen
+classes the derivative is not yet as fast.
 
 - Up to eight classes, halving the row with elementwise operations beats a reduction,
   whose horizontal sum costs more than the row itself.

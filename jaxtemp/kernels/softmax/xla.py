@@ -18,8 +18,7 @@ from ..._scale import exponent_scale, factors, slope
 
 def forward(z, tau, *, log: bool, rows: Rows) -> tuple[jax.Array]:
     """`softmax(z / τ)`, or its logarithm."""
-    wide = upcast(z)
-    x = wide - rows.max(wide)
+    x = upcast(z) - upcast(rows.max(z))  # the maximum needs no wider type
     if not log:
         e = jnp.exp(x * exponent_scale(tau)[..., None])
         return ((e / rows.spread(rows.sum(e), e)).astype(z.dtype),)
