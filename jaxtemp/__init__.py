@@ -11,6 +11,8 @@ from .boltzmann import log_softmax as log_softmax
 from .boltzmann import logsumexp as logsumexp
 from .boltzmann import mean_energy as mean_energy
 from .boltzmann import softmax as softmax
+from .random import categorical as categorical
+from .sampling import sample as sample
 
 try:
     __version__ = _version("jaxtemp")

@@ -24,6 +24,14 @@ MODULES = [
     "jaxtemp.learning.nnx",
     "jaxtemp.learning.linen",
     "jaxtemp.calibration",
+    "jaxtemp.random",
+    "jaxtemp.sampling",
+    "jaxtemp.sampling.beam",
+    "jaxtemp.sampling.filters",
+    "jaxtemp.sampling.penalties",
+    "jaxtemp.sampling.presets",
+    "jaxtemp.sampling.speculative",
+    "jaxtemp.sampling.steps",
     "jaxtemp.plot",
 ]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]
@@ -59,12 +67,19 @@ def public_names():
     for path in MODULES:
         module = importlib.import_module(path)
         is_package = hasattr(module, "__path__")
-        for name, value in vars(module).items():
+        for name in dir(module):  # with what is imported on demand
+            value = getattr(module, name)
             home = str(getattr(value, "__module__", ""))
             # A package shows what its modules define, a module what is its own.
             own = home.startswith("jaxtemp") if is_package else home == path
             if own and callable(value) and not name.startswith("_"):
                 yield path, name, value
+
+
+def _explained_elsewhere(docs):
+    """Whether a one-line docstring ends in the name of the function to read about."""
+    found = re.fullmatch(r".*: `(\w+)\.(\w+)`\.", docs)
+    return found and hasattr(getattr(jaxtemp.sampling, found[1]), found[2])
 
 
 def test_import_adds_little_to_importing_jax():
@@ -111,9 +126,9 @@ def test_the_changelog_starts_with_what_is_unreleased():
 def test_a_public_name_is_explained(value):
     docs = inspect.getdoc(value) or ""
     assert docs.splitlines()[0].endswith(".")
-    # Not every class is there to be called.
+    # Not every class is there to be called, and a step is explained by its function.
     missing = [part for part in ("\nArgs:\n", ">>> ") if part not in docs]
-    assert inspect.isclass(value) or not missing
+    assert inspect.isclass(value) or _explained_elsewhere(docs) or not missing
     assert not re.search(r"^\s*\{\w+\}$", docs, re.MULTILINE)
 
 

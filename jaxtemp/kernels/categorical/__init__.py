@@ -1,0 +1,1 @@
+"""Draws from softmax(z / τ), by descent through sums of blocks."""

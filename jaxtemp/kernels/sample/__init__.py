@@ -1,0 +1,1 @@
+"""Draws from the likeliest classes of softmax(z / τ), without sorting them."""
