@@ -1,4 +1,4 @@
-"""Gumbel noise, and draws without replacement by the largest perturbed logits."""
+"""Draws without replacement, by the largest perturbed logits."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ import jax.numpy as jnp
 from jax import lax
 from jax.typing import ArrayLike
 
-from .._bits import threefry, uniform
 from .._derivatives import softmax
-from .._rows import Folded, beside, fold, upcast
-from ._keys import row_words
+from .._rows import Folded, fold, upcast
+from ._noise import row_gumbel
 
 
 class GumbelTopK(NamedTuple):
@@ -78,23 +77,6 @@ def gumbel_top_k(
     return top_k(key, fold(logits, temperature, axis=axis, where=where), k)
 
 
-def gumbel(words: tuple[jax.Array, jax.Array], size: int, dtype) -> jax.Array:
-    """Standard Gumbel noise `[..., size]` for words `[...]`.
-
-    As minus the logarithm of an exponential variable whose small values, the large
-    noise, are resolved to 64 bits: up to 44, where a uniform number of 23 bits ends
-    at 16.
-    """
-    counter = (lax.iota(jnp.uint32, size), jnp.uint32(_NOISE))
-    left, right = words
-    u = uniform(threefry((left[..., None], right[..., None]), counter), dtype)
-    below_one = 1 - float(jnp.finfo(dtype).epsneg)
-    return -jnp.log(-jnp.log1p(-jnp.minimum(u, below_one)))
-
-
-_NOISE = 2  # what the second counter says: other numbers than those of a draw
-
-
 def top_k(key, rows: Folded, k: int) -> GumbelTopK:
     """`gumbel_top_k` of folded rows."""
     size = rows.logits.shape[-1]
@@ -103,11 +85,9 @@ def top_k(key, rows: Folded, k: int) -> GumbelTopK:
             f"`k` must be in [1, {size}] to draw distinct ones of {size} classes, "
             f"got {k}; ask for fewer, or draw with replacement."
         )
-    left, right = row_words(key, rows.temperature.shape)
-    words = beside(left[..., 0], rows.logits), beside(right[..., 0], rows.logits)
     z, tau = rows.logits, rows.temperature[..., None]
     x = lax.stop_gradient(upcast(z) - jnp.max(upcast(z), axis=-1, keepdims=True))
-    noise = gumbel(words, size, x.dtype)
+    noise = row_gumbel(key, rows)
     # Either is log p + g up to a scale and a shift; neither overflows.
     score = jnp.where(tau <= 1, x + tau * noise, x / jnp.maximum(tau, 1) + noise)
     score = jnp.where(x > -jnp.inf, score, -jnp.inf)

@@ -13,8 +13,8 @@ from jax.typing import ArrayLike
 from .. import _checks
 from .._rows import accumulator, upcast
 from ..boltzmann import log_softmax
-from ..random._gumbel import gumbel
 from ..random._keys import fold_in, one_a_row, row_words
+from ..random._noise import gumbel
 from ._decode import StepFn, count, end_ids, read, token_ids
 
 _TEMPERATURE = _checks.Rule(0, float("inf"), "pass 1 for the model as it is")

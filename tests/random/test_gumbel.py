@@ -8,8 +8,8 @@ import scipy.stats
 
 import jaxtemp
 from jaxtemp.random import gumbel_top_k
-from jaxtemp.random._gumbel import gumbel
 from jaxtemp.random._keys import row_words
+from jaxtemp.random._noise import gumbel
 
 KEY = jax.random.key(4)
 DRAWS = 1_000_000
