@@ -17,6 +17,7 @@ import numpy as np
 
 from bench import (
     categorical,
+    gumbel_softmax,
     harness,
     jax_side,
     machine,
@@ -29,7 +30,9 @@ from bench.cases import Op
 from bench.timing import Plan
 
 OPS: dict[str, Op] = {
-    op.name: op for op in (*softmax.OPS, *categorical.OPS, *sample.OPS)
+    op.name: op
+    for module in (softmax, categorical, sample, gumbel_softmax)
+    for op in module.OPS
 }
 RESULTS = Path(__file__).resolve().parent / "results"
 CPU = Plan()

@@ -2,7 +2,9 @@
 
 from importlib.metadata import PackageNotFoundError as _NotInstalled
 from importlib.metadata import version as _version
+from typing import TYPE_CHECKING
 
+from ._on_demand import on_demand as _on_demand
 from .boltzmann import checked as checked
 from .boltzmann import entropy as entropy
 from .boltzmann import free_energy as free_energy
@@ -11,8 +13,33 @@ from .boltzmann import log_softmax as log_softmax
 from .boltzmann import logsumexp as logsumexp
 from .boltzmann import mean_energy as mean_energy
 from .boltzmann import softmax as softmax
-from .random import categorical as categorical
-from .sampling import sample as sample
+
+if TYPE_CHECKING:
+    from . import calibration as calibration
+    from . import kernels as kernels
+    from . import learning as learning
+    from . import plot as plot
+    from . import random as random
+    from . import sampling as sampling
+    from . import sparse as sparse
+    from .random import categorical as categorical
+    from .random import gumbel_softmax as gumbel_softmax
+    from .sampling import sample as sample
+    from .sparse import entmax as entmax
+    from .sparse import sparsemax as sparsemax
+
+__getattr__, __dir__ = _on_demand(
+    __name__,
+    modules=(
+        *("calibration", "kernels", "learning", "plot"),
+        *("random", "sampling", "sparse"),
+    ),
+    names={
+        "random": ("categorical", "gumbel_softmax"),
+        "sampling": ("sample",),
+        "sparse": ("entmax", "sparsemax"),
+    },
+)
 
 try:
     __version__ = _version("jaxtemp")

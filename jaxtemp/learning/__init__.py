@@ -5,6 +5,9 @@ temperature: [`Log`][jaxtemp.learning.Log], [`Softplus`][jaxtemp.learning.Softpl
 [`Bounded`][jaxtemp.learning.Bounded] and [`LogScale`][jaxtemp.learning.LogScale].
 These are plain functions of arrays and need nothing but JAX;
 [`clamp`][jaxtemp.learning.clamp] is an optax step that goes last in a chain.
+[`schedules`][jaxtemp.learning.schedules] anneal a temperature, and
+[`solve_temperature`][jaxtemp.learning.solve_temperature] finds the one that gives a
+wanted entropy.
 `learning.nnx.Temperature` and `learning.linen.Temperature` are the same as Flax
 modules; Flax is imported when they are first asked for.
 
@@ -17,29 +20,21 @@ modules; Flax is imported when they are first asked for.
 ['0.8808', '0.1192']
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from .._on_demand import on_demand as _on_demand
+from . import schedules as schedules
 from ._clamp import clamp as clamp
 from ._parametrization import Bounded as Bounded
 from ._parametrization import Log as Log
 from ._parametrization import LogScale as LogScale
 from ._parametrization import Parametrization as Parametrization
 from ._parametrization import Softplus as Softplus
+from ._solve import solve_temperature as solve_temperature
 
 if TYPE_CHECKING:
     from . import linen as linen
     from . import nnx as nnx
 
-_ON_DEMAND = ("linen", "nnx")
-
-
-def __getattr__(name: str) -> Any:
-    # Flax is an extra and slow to import: only those who ask for a module pay for it.
-    if name in _ON_DEMAND:
-        return importlib.import_module(f"{__name__}.{name}")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted([*globals(), *_ON_DEMAND])
+# Flax is an extra and slow to import: only those who ask for a module pay for it.
+__getattr__, __dir__ = _on_demand(__name__, modules=("linen", "nnx"))

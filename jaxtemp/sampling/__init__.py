@@ -8,9 +8,9 @@
 What is named after a module is imported when it is first asked for.
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from .._on_demand import on_demand as _on_demand
 from ._sample import sample as sample
 
 if TYPE_CHECKING:
@@ -30,24 +30,13 @@ if TYPE_CHECKING:
     from ._step import Context as Context
     from ._step import Step as Step
 
-_ON_DEMAND = {
-    "_chain": ("Chain", "chain"),
-    "_generate": ("Generated", "generate"),
-    "_log_probs": ("Drawn", "LogProbs", "sample_with_log_probs"),
-    "_step": ("Context", "Step"),
-}
-_MODULES = ("beam", "filters", "penalties", "presets", "speculative", "steps")
-_HOMES = {name: home for home, names in _ON_DEMAND.items() for name in names}
-
-
-def __getattr__(name: str) -> Any:
-    if name in _MODULES:
-        return importlib.import_module(f"{__name__}.{name}")
-    if name in _HOMES:
-        module = importlib.import_module(f"{__name__}.{_HOMES[name]}")
-        return globals().setdefault(name, getattr(module, name))
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted([*globals(), *_HOMES, *_MODULES])
+__getattr__, __dir__ = _on_demand(
+    __name__,
+    modules=("beam", "filters", "penalties", "presets", "speculative", "steps"),
+    names={
+        "_chain": ("Chain", "chain"),
+        "_generate": ("Generated", "generate"),
+        "_log_probs": ("Drawn", "LogProbs", "sample_with_log_probs"),
+        "_step": ("Context", "Step"),
+    },
+)

@@ -4,7 +4,6 @@ Truth is `tests.truth.Truth`, which is itself held against mpmath here.
 """
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -15,6 +14,9 @@ JACOBIANS = {
     mode: jax.jit(jax.vmap(transform(cases.together, argnums=(0, 1))))
     for mode, transform in (("jacrev", jax.jacrev), ("jacfwd", jax.jacfwd))
 }
+
+
+pull, push = jax.jit(cases.pull), jax.jit(cases.push)
 
 
 def test_truth_holds_against_mpmath():
@@ -43,8 +45,36 @@ def test_truth_holds_against_mpmath():
     assert compared > 1000
 
 
-@pytest.mark.parametrize("mode", JACOBIANS)
-@pytest.mark.parametrize(("dtype", "classes"), cases.JACOBIAN_GROUPS)
+# Both modes of single and of double precision; half precision is float32 inside, and
+# rows of many classes take both modes of both below.
+MODES = [
+    (mode, dtype, classes)
+    for dtype, classes in cases.JACOBIAN_GROUPS
+    for mode in JACOBIANS
+    if (mode, dtype) not in [("jacrev", "float16"), ("jacfwd", "bfloat16")]
+]
+
+
+def jacobians(mode, rows):
+    """Jacobians of a few rows, filled up to the shape of a group: compiled once."""
+    dtype = str(rows.logits.dtype)
+    classes = 3 if dtype == "float64" else 5
+    count = cases.JACOBIAN_GROUPS[dtype, classes]
+    given, size = rows.logits.shape
+    where = np.broadcast_to(np.arange(classes) < size, (count, classes))
+    logits = np.resize(rows.logits, (count, size))
+    logits = np.pad(logits, [(0, 0), (0, classes - size)])
+    with cases.enable_x64(dtype):
+        got = JACOBIANS[mode](logits, np.resize(rows.temperature, count), where)
+    found = {}
+    for op, (dz, dtau) in got.items():
+        dz, dtau = np.asarray(dz)[:given, ..., :size], np.asarray(dtau)[:given]
+        vector = op in VECTOR_OPS
+        found[op] = (dz[:, :size], dtau[:, :size]) if vector else (dz, dtau)
+    return found
+
+
+@pytest.mark.parametrize(("mode", "dtype", "classes"), MODES)
 def test_jacobians(dtype, classes, mode):
     """Every derivative of every short row, against the row's largest."""
     rows, truth = cases.case(dtype, classes, cases.JACOBIAN_GROUPS[dtype, classes])
@@ -62,7 +92,7 @@ def test_vjp(dtype, classes):
     rows, truth = cases.case(dtype, classes, cases.PRODUCT_GROUPS[dtype, classes])
     cotangents = rows.cotangents()
     with cases.enable_x64(dtype):
-        _, got = jax.jit(cases.pull)(rows.arguments, cotangents)
+        _, got = pull(rows.arguments, cotangents)
     dtypes = [rows.logits.dtype, rows.temperature.dtype]
     assert all([x.dtype for x in pair] == dtypes for pair in got.values())
     pairs = cases.gradient_pairs(truth, cotangents, got)
@@ -75,7 +105,7 @@ def test_jvp(dtype, classes):
     rows, truth = cases.case(dtype, classes, cases.PRODUCT_GROUPS[dtype, classes])
     tangents = rows.tangents()
     with cases.enable_x64(dtype):
-        got = jax.jit(cases.push)(rows.arguments, tangents)
+        got = push(rows.arguments, tangents)
     assert {x.dtype for x in got.values()} == {rows.logits.dtype}
     pairs = {op: (truth.jvp(op, *tangents), got[op]) for op in OPS}
     cases.check(rows, cases.tolerance(dtype, derivative=True), pairs)
@@ -92,8 +122,7 @@ def test_no_component_is_lost(dtype, mode):
     logits = np.array([[0.0, low], [low, 0.0]], dtype)
     rows = cases.Rows(logits, np.array([0.5, 0.5], dtype), None)
     truth = Truth(*rows)
-    with cases.enable_x64(dtype):
-        got = JACOBIANS[mode](*rows.arguments)
+    got = jacobians(mode, rows)
     pairs = {}
     for op in OPS:
         want = [x._replace(scale=np.abs(x.value)) for x in truth.jacobian(op)]
@@ -105,11 +134,18 @@ def test_no_component_is_lost(dtype, mode):
 def test_temperature_gradient_of_half_precision_logits(dtype):
     """τ in float32 gets a float32 gradient, though the result is rounded to half."""
     rng = np.random.default_rng(0)
-    logits = jnp.asarray(rng.normal(size=(64, 33)) * 3, dtype)
-    tau = rng.uniform(0.3, 3, 64).astype(np.float32)
-    rows = cases.Rows(np.asarray(logits), tau, None)
+    # The shape of a group, and so what is compiled for it.
+    like, _ = next(
+        cases.case(*group, count)
+        for group, count in cases.PRODUCT_GROUPS.items()
+        if group[0] == dtype
+    )
+    logits = (rng.normal(size=like.logits.shape) * 3).astype(like.logits.dtype)
+    tau = rng.uniform(0.3, 3, len(logits)).astype(np.float32)
+    where = None if like.where is None else np.ones_like(like.where)
+    rows = cases.Rows(logits, tau, where)
     cotangents = rows.cotangents()
-    _, got = jax.jit(cases.pull)((logits, tau), cotangents)
+    _, got = pull(rows.arguments, cotangents)
     assert {dtau.dtype for _, dtau in got.values()} == {np.dtype(np.float32)}
     cases.check(rows, 1e-5, cases.gradient_pairs(Truth(*rows), cotangents, got))
 
@@ -119,7 +155,8 @@ def test_derivatives_at_the_edges_by_hand(mode):
     """At τ ∈ {0, ∞} only dF/dz = dU/dz = -p and dF/dτ = -S are not zero."""
     row, tied = [1.0, 3.0, 2.0, -np.inf], [3.0, 1.0, 3.0, -np.inf]
     logits = np.array([row, tied, row, tied], np.float32)
-    got = JACOBIANS[mode](logits, np.array([0, 0, np.inf, np.inf], np.float32))
+    tau = np.array([0, 0, np.inf, np.inf], np.float32)
+    got = jacobians(mode, cases.Rows(logits, tau, None))
     third = [1 / 3, 1 / 3, 1 / 3, 0]
     p = np.array([[0, 1, 0, 0], [0.5, 0, 0.5, 0], third, third])
     entropy = np.log([1, 2, 3, 3])

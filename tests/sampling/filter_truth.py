@@ -41,6 +41,14 @@ def random_rows(dtype: str, classes: int, count: int, seed: int = 0) -> np.ndarr
     return np.where(forbidden, -np.inf, z).astype(kind)
 
 
+def stacked(parts, count: int, classes: int) -> np.ndarray:
+    """Rows below each other in one array; what they do not fill is -inf."""
+    wide = np.full((count, classes), -np.inf, parts[0].dtype)
+    for start, part in zip(np.cumsum([0, *map(len, parts)]), parts, strict=False):
+        wide[start : start + len(part), : part.shape[1]] = part
+    return wide
+
+
 def shares(classes: int, count: int, seed: int = 0) -> np.ndarray:
     """Draw numbers in [0, 1], both ends among them."""
     rng = np.random.default_rng([seed, classes, count, 1])

@@ -8,6 +8,17 @@ import pytest
 from jaxtemp.sampling import filters
 from tests.sampling.filter_truth import Kept, Truth, complaints, random_rows
 
+KEY = jax.random.key(0)
+dynamic_temperature = jax.jit(filters.dynamic_temperature)
+mirostat = jax.jit(filters.mirostat)
+update = jax.jit(filters.mirostat_update)
+xtc = jax.jit(filters.xtc)
+
+
+@jax.jit
+def certain_xtc(logits, threshold, least=1):
+    return filters.xtc(KEY, logits, threshold, 1.0, min_tokens_to_keep=least)
+
 
 def xtc_truth(logits, threshold, least=1) -> Kept:
     """What is left of rows that are filtered; rows near a threshold promise nothing."""
@@ -27,22 +38,21 @@ def xtc_truth(logits, threshold, least=1) -> Kept:
 @pytest.mark.parametrize("threshold", [0.02, 0.1, 0.3, 0.5, 0.6])
 def test_xtc_leaves_what_the_truth_leaves(threshold, least):
     logits = random_rows("float32", 8, 20_000)
-    got = filters.xtc(
-        jax.random.key(0), logits, threshold, 1.0, min_tokens_to_keep=least
-    )
+    got = certain_xtc(logits, threshold, least)
     assert not complaints(logits, got, xtc_truth(logits, threshold, least))
 
 
 def test_xtc_keeps_one_of_equals():
-    logits = jnp.zeros(4)
-    got = filters.xtc(jax.random.key(0), logits, 0.2, 1.0)
-    assert (got > -jnp.inf).tolist() == [False, False, False, True]
+    logits = np.full((20_000, 8), -np.inf, np.float32)
+    logits[:, :4] = 0
+    kept = np.asarray(certain_xtc(logits, 0.2)) > -np.inf
+    assert (kept == (np.arange(8) == 3)).all()
 
 
 @pytest.mark.parametrize("probability", [0.0, 0.25, 0.9, 1.0])
 def test_xtc_happens_as_often_as_asked(probability):
     logits = jnp.broadcast_to(jnp.log(jnp.array([0.6, 0.4])), (100_000, 2))
-    got = filters.xtc(jax.random.key(1), logits, 0.1, probability)
+    got = xtc(jax.random.key(1), logits, 0.1, probability)
     share = float((got[:, 0] == -jnp.inf).mean())
     spread = np.sqrt(probability * (1 - probability) / 100_000)
     assert abs(share - probability) <= 5 * spread
@@ -50,15 +60,15 @@ def test_xtc_happens_as_often_as_asked(probability):
 
 def test_xtc_with_a_key_for_each_row_depends_on_the_row_alone():
     logits = jnp.broadcast_to(jnp.log(jnp.array([0.6, 0.4])), (50, 2))
-    keys = jax.random.split(jax.random.key(0), 50)
-    together = filters.xtc(keys, logits, 0.1, 0.5)
+    keys = jax.random.split(KEY, 50)
+    together = xtc(keys, logits, 0.1, 0.5)
     assert 5 < (together[:, 0] == -jnp.inf).sum() < 45
-    shuffled = filters.xtc(keys[::-1], logits, 0.1, 0.5)
+    shuffled = xtc(keys[::-1], logits, 0.1, 0.5)
     np.testing.assert_array_equal(shuffled[::-1], together)
-    call = lambda key, row: filters.xtc(key, row, 0.1, 0.5)  # noqa: E731
-    np.testing.assert_array_equal(jax.vmap(call)(keys, logits), together)
-    old = jax.vmap(jax.random.key_data)(keys)
-    np.testing.assert_array_equal(filters.xtc(old, logits, 0.1, 0.5), together)
+    alone = jax.vmap(xtc, in_axes=(0, 0, None, None))(keys, logits, 0.1, 0.5)
+    np.testing.assert_array_equal(alone, together)
+    old = jax.random.key_data(keys)
+    np.testing.assert_array_equal(xtc(old, logits, 0.1, 0.5), together)
 
 
 def temperature_truth(logits, low, high, exponent) -> np.ndarray:
@@ -72,14 +82,20 @@ def temperature_truth(logits, low, high, exponent) -> np.ndarray:
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float64"])
 @pytest.mark.parametrize(
     ("low", "high", "exponent"),
-    [(0.5, 2.0, 1.0), (2.0, 0.5, 1.0), (0.1, 3.0, 2.5), (1.0, 1.5, 0.0), (0.7, 0.7, 3)],
+    [
+        (0.5, 2.0, 1.0),
+        (2.0, 0.5, 1.0),
+        (0.1, 3.0, 2.5),
+        (1.0, 1.5, 0.0),
+        (0.7, 0.7, 3.0),
+    ],
 )
 def test_dynamic_temperature_divides_by_the_true_temperature(
     dtype, low, high, exponent
 ):
     with jax.enable_x64(dtype == "float64"):
         logits = random_rows(dtype, 8, 5_000)
-        got = filters.dynamic_temperature(logits, low, high, exponent)
+        got = dynamic_temperature(logits, low, high, exponent)
         tau = temperature_truth(logits, low, high, exponent)
         want = logits.astype(np.float64) / tau
         close = {"float32": 2e-5, "bfloat16": 8e-3, "float64": 1e-6}[dtype]
@@ -92,19 +108,20 @@ def test_dynamic_temperature_divides_by_the_true_temperature(
 
 
 def test_dynamic_temperature_at_its_limits():
-    logits = jnp.array([[1.0, 3.0, 3.0, -jnp.inf], [0.0, 0.0, 0.0, 0.0]])
-    frozen = filters.dynamic_temperature(logits, 0.0, 0.0)
-    assert (frozen > -jnp.inf).tolist() == [[False, True, True, False], [True] * 4]
-    assert jnp.ptp(frozen[0, 1:3]) == 0
-    hot = filters.dynamic_temperature(logits, jnp.inf, jnp.inf)
-    assert hot.tolist() == [[0.0, 0.0, 0.0, -jnp.inf], [0.0] * 4]
-    one = jnp.array([-jnp.inf, 5.0])
-    assert filters.dynamic_temperature(one, 0.5, 2.0).tolist() == [-jnp.inf, 5.0]
+    one = [-np.inf, 5.0, -np.inf, -np.inf]
+    logits = jnp.array([[1.0, 3.0, 3.0, -np.inf], [0.0, 0.0, 0.0, 0.0], one])
+    frozen = np.asarray(dynamic_temperature(logits, 0.0, 0.0))
+    kept = [[False, True, True, False], [True] * 4, [False, True, False, False]]
+    assert (frozen > -np.inf).tolist() == kept
+    assert np.ptp(frozen[0, 1:3]) == 0
+    hot = dynamic_temperature(logits, np.inf, np.inf)
+    assert hot[:2].tolist() == [[0.0, 0.0, 0.0, -np.inf], [0.0] * 4]
+    assert dynamic_temperature(logits, 0.5, 2.0)[2].tolist() == one
 
 
 def test_dynamic_temperature_does_not_overflow():
     logits = jnp.array([1000.0, 999.0, -1000.0, -jnp.inf], jnp.float16)
-    got = filters.dynamic_temperature(logits, 1e-3, 1e-3)
+    got = dynamic_temperature(logits, 1e-3, 1e-3)
     assert jnp.isfinite(got).tolist() == [True, True, True, False]
     np.testing.assert_allclose(got[:2], [0.0, -1000.0], rtol=1e-3)
 
@@ -112,14 +129,15 @@ def test_dynamic_temperature_does_not_overflow():
 def test_dynamic_temperature_has_finite_gradients():
     logits = jnp.array([[1.0, 2.0, -jnp.inf], [0.0, 0.0, 0.0], [9.0, -900.0, -900.0]])
 
-    def total(z):
+    @jax.jit
+    def totals(z):
         cooled = filters.dynamic_temperature(z, 0.5, 2.0)
-        return jnp.sum(jnp.where(cooled > -jnp.inf, cooled, 0) * jnp.arange(3.0))
+        return jnp.sum(jnp.where(cooled > -jnp.inf, cooled, 0) * jnp.arange(3.0), -1)
 
-    gradient = jax.grad(total)(logits)
+    gradient = jax.jit(jax.grad(lambda z: jnp.sum(totals(z))))(logits)
     assert jnp.isfinite(gradient).all()
     step = 1e-2
-    up, down = (total(logits[:1].at[0, 0].add(d)) for d in (step, -step))
+    up, down = (totals(logits.at[0, 0].add(d))[0] for d in (step, -step))
     np.testing.assert_allclose(gradient[0, 0], (up - down) / (2 * step), rtol=1e-2)
 
 
@@ -130,11 +148,12 @@ def test_mirostat_follows_its_recurrence():
     mu = 2.0 * tau.astype(np.float64)
     for _ in range(30):
         logits = rng.normal(size=(2, 50)).astype(np.float32) * 3
-        got = filters.mirostat(logits, state)
+        got = mirostat(logits, state)
         assert not complaints(logits, got, Truth(logits).mirostat(mu))
-        ids = np.array([rng.choice(np.flatnonzero(row > -np.inf)) for row in got])
-        state = filters.mirostat_update(state, got, ids, tau=tau, eta=eta)
-        log_p = Truth(np.asarray(got)).log_p[np.arange(2), ids]
+        rows = np.asarray(got)
+        ids = np.array([rng.choice(np.flatnonzero(row > -np.inf)) for row in rows])
+        state = update(state, got, ids, tau=tau, eta=eta)
+        log_p = Truth(rows).log_p[np.arange(2), ids]
         mu = mu - eta * (-log_p / np.log(2) - tau)
         np.testing.assert_allclose(state.mu, mu, rtol=1e-5)
 
@@ -142,7 +161,7 @@ def test_mirostat_follows_its_recurrence():
 def test_mirostat_keeps_its_state_where_nothing_was_sampled():
     logits = jnp.array([[0.0, -jnp.inf], [0.0, -jnp.inf], [-jnp.inf, -jnp.inf]])
     state = filters.mirostat_init(2.0, (3,))
-    moved = filters.mirostat_update(state, logits, jnp.array([-1, 1, -1]))
+    moved = update(state, logits, jnp.array([-1, 1, -1]))
     assert moved.mu.tolist() == [4.0, 4.0, 4.0]
 
 
@@ -156,6 +175,6 @@ def test_mirostat_steers_the_mean_surprise():
         state = filters.mirostat_update(state, kept, ids, tau=4.0, eta=0.1)
         return state, -log_p[:, 0] / jnp.log(2)
 
-    keys = jax.random.split(jax.random.key(0), 300)
+    keys = jax.random.split(KEY, 300)
     _, surprise = jax.lax.scan(step, filters.mirostat_init(4.0, (64,)), keys)
     assert abs(float(surprise[100:].mean()) - 4.0) < 0.05

@@ -1,5 +1,6 @@
 """Chains: order, composition, keys, state, and what they are as pytrees."""
 
+import functools
 import itertools
 
 import jax
@@ -14,6 +15,8 @@ from tests.sampling import systems
 
 KEY = jax.random.key(0)
 RAMP = np.array([3.0, 2.0, 1.0], np.float32)
+
+
 apply = jax.jit(lambda chain, logits: chain.apply(logits))
 
 
@@ -48,7 +51,7 @@ def test_steps_run_in_the_order_written(made, ids):
 
 
 def test_top_p_after_top_k_sees_what_is_left_renormalised():
-    logits = np.log(np.array([0.4, 0.3, 0.2, 0.1]))
+    logits = np.log(np.array([0.4, 0.35, 0.25]))
     assert kept(chain(steps.top_k(2), steps.top_p(0.45)).apply(logits)) == [0]
     assert kept(chain(steps.top_k(2), steps.top_p(0.6)).apply(logits)) == [0, 1]
 
@@ -95,17 +98,27 @@ def every_step():
     ]
 
 
-@pytest.mark.parametrize("step", every_step(), ids=lambda step: step.name)
-def test_every_step_runs_traced_and_keeps_shape_and_dtype(step):
+@functools.cache
+def after_every_step():
+    """Logits, and what each step makes of them; one program, all numbers traced."""
     rng = np.random.default_rng(0)
     logits = jnp.asarray(rng.normal(size=(2, 3, 8)), jnp.bfloat16)
     tokens = rng.integers(-1, 8, (2, 3, 5))
+    keys = jax.random.split(KEY, (2, 3))
 
     @jax.jit
-    def run(step, logits):
-        return chain(step).apply(logits, tokens, key=KEY)
+    def run(steps, logits):
+        return {
+            step.name: chain(step).apply(logits, tokens, key=keys) for step in steps
+        }
 
-    out = run(step, logits)
+    return logits, run(every_step(), logits)
+
+
+@pytest.mark.parametrize("step", every_step(), ids=lambda step: step.name)
+def test_every_step_runs_traced_and_keeps_shape_and_dtype(step):
+    logits, outs = after_every_step()
+    out = outs[step.name]
     assert (out.shape, out.dtype) == (logits.shape, logits.dtype)
     assert np.all(np.any(np.asarray(out, np.float32) > -np.inf, axis=-1))
 
@@ -129,7 +142,7 @@ def test_numbers_change_without_compiling_again():
 
     for t, k, p in [(0.5, 1, 0.9), (1.0, 2, 0.3), (2.0, 3, 1.0)]:
         made = chain(steps.temperature(t), steps.top_k(k), steps.top_p(p))
-        np.testing.assert_allclose(run(made, RAMP), apply(made, RAMP), rtol=1e-6)
+        np.testing.assert_allclose(run(made, RAMP), made.apply(RAMP), rtol=1e-6)
     assert len(traces) == 1
 
 
@@ -160,9 +173,10 @@ TAILS = {
 }
 
 
+# Combinations in which any two steps are there or not in every way.
 @pytest.mark.parametrize(
     "names",
-    [names for size in range(5) for names in itertools.combinations(TAILS, size)],
+    [names for size in (0, 3, 4) for names in itertools.combinations(TAILS, size)],
     ids="-".join,
 )
 def test_a_fused_tail_draws_from_the_distribution_of_its_steps(names):
@@ -286,7 +300,7 @@ def test_mirostat_follows_the_surprise_of_what_was_drawn():
     state, mu = made.init((3,)), np.full(3, 2.0)
     draw = jax.jit(made.sample)
     for index in range(10):
-        ids, state = draw(jax.random.key(index), rows, state)
+        ids, state = draw(jax.random.split(jax.random.key(index), 3), rows, state)
         for row in range(3):
             p = systems.softmax(logits / 0.9)
             left = systems.keep(np.log(p), (-np.log2(p) <= mu[row]) | (p == p.max()))
@@ -307,7 +321,8 @@ def test_where_excludes_and_a_row_without_a_distribution_gives_minus_one():
     made = chain(steps.top_k(1))
     logits = np.array([[3.0, np.nan, 1.0], [-np.inf] * 3, [np.nan, 1.0, 2.0]])
     where = np.array([[False, False, True], [True] * 3, [True] * 3])
-    np.testing.assert_array_equal(made(KEY, logits, where=where), [2, -1, -1])
+    ids = jax.jit(made)(KEY, logits, where=where)
+    np.testing.assert_array_equal(ids, [2, -1, -1])
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
@@ -335,7 +350,7 @@ def test_logits_between_steps_are_not_rounded_to_a_half_type():
 def test_double_precision_stays():
     with jax.enable_x64(True):
         logits = jnp.array([1.0, 1.0 + 1e-12], jnp.float64)
-        assert kept(chain(steps.top_k(1)).apply(logits)) == [1]
+        assert kept(apply(chain(steps.top_k(1)), logits)) == [1]
 
 
 def test_a_step_of_your_own_joins_a_chain():

@@ -7,7 +7,7 @@ import pytest
 from jax.sharding import PartitionSpec
 
 from jaxtemp.sampling import _kept
-from tests.sampling.filter_truth import random_rows
+from tests.sampling.filter_truth import random_rows, stacked
 
 
 def truth(score, target, weight=None, ties="index", last=True):
@@ -44,31 +44,54 @@ def counts(score, seed=0):
     return rng.integers(0, score.shape[-1] + 3, (len(score), 1)).astype(np.int32)
 
 
-@pytest.mark.parametrize("ties", ["index", "all"])
-@pytest.mark.parametrize("classes", [1, 3, 65, 1000])
-def test_counts_are_exact(classes, ties):
-    score = random_rows("float32", classes, 2_000 if classes > 100 else 20_000)
+# Rows of 1, 3 and 65 classes have one shape, for which everything is compiled once.
+ROWS = 60_000
+
+
+def padded(*parts) -> np.ndarray:
+    return stacked(parts, ROWS, 65)
+
+
+SCORES = {
+    "one class": lambda: random_rows("float32", 1, 2_000),
+    "up to 65": lambda: padded(
+        *(random_rows("float32", classes, 20_000) for classes in (1, 3, 65))
+    ),
+    "two blocks": lambda: random_rows("float32", 1000, 2_000),
+}
+
+
+@pytest.mark.parametrize(
+    ("rows", "ties"), [("up to 65", "index"), ("two blocks", "all")]
+)
+def test_counts_are_exact(rows, ties):
+    score = SCORES[rows]()
     target = counts(score)
-    got = jax.jit(lambda s, t: _kept.prefix(s, t, ties=ties))(score, target)
+    got = _kept.prefix(score, target, ties=ties)
     np.testing.assert_array_equal(got, truth(score, target, ties=ties))
 
 
-@pytest.mark.parametrize("settings", [{}, {"ties": "all"}, {"last": False}])
-@pytest.mark.parametrize("classes", [1, 3, 65, 1000])
-def test_sums_that_are_exact_decide_exactly(classes, settings):
-    score = random_rows("float32", classes, 2_000 if classes > 100 else 20_000)
+# The settings only say what is made of the last score, which all search in one way.
+@pytest.mark.parametrize(
+    ("rows", "settings"),
+    [
+        *(("one class", {}), ("up to 65", {}), ("two blocks", {})),
+        *(("up to 65", {"last": False}), ("two blocks", {"ties": "all"})),
+    ],
+)
+def test_sums_that_are_exact_decide_exactly(rows, settings):
+    score = SCORES[rows]()
     weight, target = whole_weights(score)
-    call = jax.jit(lambda s, t, w: _kept.prefix(s, t, w, **settings))
     want = truth(score, target, weight, **settings)
-    np.testing.assert_array_equal(call(score, target, weight), want)
+    got = _kept.prefix(score, target, weight, **settings)
+    np.testing.assert_array_equal(got, want)
 
 
+# Counts of scores of these types are those of `top_k` in `test_filters`.
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64"])
 def test_every_type_of_score_is_ordered(dtype):
     with jax.enable_x64(dtype == "float64"):
         score = random_rows(dtype, 65, 2_000)
-        target = counts(score)
-        np.testing.assert_array_equal(_kept.prefix(score, target), truth(score, target))
         weight, target = whole_weights(score)
         weight = weight.astype(np.float64 if dtype == "float64" else np.float32)
         want = truth(score, target, weight)
@@ -110,16 +133,19 @@ def test_extreme_scores_are_ordered_and_need_no_more_passes_than_bits(dtype, pas
     rng = np.random.default_rng(1)
     with jax.enable_x64(dtype == "float64"):
         find = jax.jit(lambda s, t: _kept.prefix(s, t, ties="all"))
-        rows = extreme_rows(dtype)
-        for row in rows:
+        for row in extreme_rows(dtype):
             target = rng.integers(1, 300, (1, 1)).astype(np.int32)
             passes.clear()
             got = find(row[None], target)
             jax.effects_barrier()
             np.testing.assert_array_equal(got, truth(row[None], target, ties="all"))
             assert 1 <= len(passes) <= 1 + 8 * np.dtype(dtype).itemsize
-        target = np.full((len(rows), 1), 150, np.int32)
-        np.testing.assert_array_equal(_kept.prefix(rows, target), truth(rows, target))
+
+
+def test_among_extreme_scores_the_first_of_equals_are_kept():
+    rows = extreme_rows("float32")
+    target = np.full((len(rows), 1), 150, np.int32)
+    np.testing.assert_array_equal(_kept.prefix(rows, target), truth(rows, target))
 
 
 def test_ordinary_rows_need_few_passes(passes):
@@ -131,10 +157,10 @@ def test_ordinary_rows_need_few_passes(passes):
 
 def test_a_row_that_is_done_does_not_wait_forever_for_its_neighbours():
     rng = np.random.default_rng(0)
-    score = rng.normal(size=(4_000, 65)).astype(np.float32)
+    score = rng.normal(size=(ROWS, 65)).astype(np.float32)
     weight = np.exp(score - score.max(axis=-1, keepdims=True))
-    target = weight.sum(axis=-1, keepdims=True) * rng.random((4_000, 1), np.float32)
-    kept = np.asarray(jax.jit(_kept.prefix)(score, target, weight))
+    target = weight.sum(axis=-1, keepdims=True) * rng.random((ROWS, 1), np.float32)
+    kept = np.asarray(_kept.prefix(score, target, weight))
     masses = np.where(kept, weight, 0).astype(np.float64).sum(axis=-1, keepdims=True)
     assert (masses > target - 1e-4).all()
 
@@ -152,31 +178,30 @@ def test_long_rows_are_summed_to_float32(classes):
 
 
 def test_a_target_out_of_reach_keeps_all_and_none_keeps_one():
-    score = jnp.array([[1.0, 3.0, -jnp.inf, 3.0]])
-    everything = _kept.prefix(score, jnp.array([[7.0]]), jnp.ones((1, 4)))
-    assert everything.tolist() == [[True, True, False, True]]
-    for target in (0.0, -1.0):
-        one = _kept.prefix(score, jnp.array([[target]]), jnp.ones((1, 4)))
-        assert one.tolist() == [[False, True, False, False]]
+    score = padded(np.array([[1.0, 3.0, -np.inf, 3.0]] * 3))
+    target = np.resize(np.float32([7.0, 0.0, -1.0]), (ROWS, 1))
+    kept = np.asarray(_kept.prefix(score, target, np.ones_like(score)))
+    assert np.flatnonzero(kept[0]).tolist() == [0, 1, 3]
+    assert np.flatnonzero(kept[1]).tolist() == [1]
+    assert np.flatnonzero(kept[2]).tolist() == [1]
 
 
 def test_rows_without_a_score_keep_nothing():
-    score = jnp.array([[-jnp.inf, jnp.nan], [-jnp.inf, -jnp.inf], [0.0, 1.0]])
-    kept = _kept.prefix(score, jnp.full((3, 1), 5))
-    assert kept.tolist() == [[False, False], [False, False], [True, True]]
+    score = padded(np.array([[-np.inf, np.nan], [-np.inf, -np.inf], [0.0, 1.0]]))
+    kept = np.asarray(_kept.prefix(score, np.full((ROWS, 1), 5, np.int32)))
+    assert kept[:3].sum(axis=-1).tolist() == [0, 0, 2]
 
 
-def test_any_batch_axes_jit_and_vmap_agree():
+@pytest.mark.parametrize("maps", [0, 1, 3])
+def test_any_batch_axes_jit_and_vmap_agree(maps):
     score = random_rows("float32", 8, 60)
     weight, target = whole_weights(score)
     want = truth(score, target, weight)
-    for shape in ((60,), (2, 3, 10)):
-        arguments = [x.reshape(*shape, -1) for x in (score, target, weight)]
-        call = _kept.prefix
-        for _ in shape:
-            np.testing.assert_array_equal(call(*arguments).reshape(60, 8), want)
-            call = jax.vmap(call)
-        np.testing.assert_array_equal(call(*arguments).reshape(60, 8), want)
+    call = _kept.prefix
+    for _ in range(maps):
+        call = jax.vmap(call)
+    arguments = [x.reshape(2, 3, 10, -1) for x in (score, target, weight)]
+    np.testing.assert_array_equal(call(*arguments).reshape(60, 8), want)
 
 
 def test_shard_map_checks_what_varies():

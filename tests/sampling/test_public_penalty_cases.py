@@ -13,6 +13,11 @@ from jaxtemp.sampling import penalties
 from tests.sampling import penalty_truth as truth
 
 
+def slots(tokens):
+    """Tokens in as many slots as any case needs, the first ones empty."""
+    return [-1] * (12 - len(tokens)) + tokens
+
+
 def both(name, logits, *arguments, **constants):
     """What the function and plain Python make of one row, in this order."""
     arrays = map(np.array, arguments)
@@ -43,7 +48,7 @@ LLAMA_PENALTIES = [
 @pytest.mark.parametrize("module", [penalties, truth])
 def test_llama_cpp_penalties(module, tokens, want, factor, shift):
     logits = [np.log(0.2)] * 5
-    tokens = jnp.array(tokens) if module is penalties else tokens
+    tokens = jnp.array(slots(tokens)) if module is penalties else tokens
     logits = jnp.array(logits) if module is penalties else logits
     logits = module.repetition(logits, tokens, factor)
     logits = module.frequency(logits, tokens, shift)
@@ -67,7 +72,9 @@ LLAMA_DRY = [
 )
 def test_llama_cpp_dry(tokens, want, multiplier, length, breakers):
     logits = [float(np.log(1 / len(want)))] * len(want)
-    for out in both("dry", logits, tokens, multiplier, 1.1, length, breakers=breakers):
+    for out in both(
+        "dry", logits, slots(tokens), multiplier, 1.1, length, breakers=breakers
+    ):
         np.testing.assert_allclose(softmax(out), want, atol=1e-5)
 
 
@@ -89,17 +96,18 @@ VLLM_DRY = [
 
 @pytest.mark.parametrize(("tokens", "want", "length", "breakers"), VLLM_DRY)
 def test_vllm_dry(tokens, want, length, breakers):
-    tokens = [-1, *tokens]
-    for out in both("dry", [0.0] * 10, tokens, 1.0, 2.0, length, breakers=breakers):
+    for out in both(
+        "dry", [0.0] * 10, slots(tokens), 1.0, 2.0, length, breakers=breakers
+    ):
         np.testing.assert_array_equal(-out, [want.get(i, 0) for i in range(10)])
 
 
 def test_hugging_face_repetition_penalty():
     logits = [[0.1] * 10, [0.1] * 10]
     logits[0][0], logits[1][5] = -0.1, 0.4
-    for out in both("repetition", logits[0], [0, 1], 2.0):
+    for out in both("repetition", logits[0], slots([0, 1]), 2.0):
         np.testing.assert_allclose(out, [-0.2, 0.05] + [0.1] * 8, rtol=1e-6)
-    for out in both("repetition", logits[1], [5, 0], 2.0):
+    for out in both("repetition", logits[1], slots([5, 0]), 2.0):
         np.testing.assert_allclose(out[[0, 5]], [0.05, 0.2], rtol=1e-6)
 
 
@@ -118,7 +126,7 @@ HUGGING_FACE_NGRAMS = [
 
 @pytest.mark.parametrize(("tokens", "n", "banned"), HUGGING_FACE_NGRAMS)
 def test_hugging_face_no_repeat_ngram(tokens, n, banned):
-    for out in both("no_repeat_ngram", [0.1] * 10, tokens, n):
+    for out in both("no_repeat_ngram", [0.1] * 10, slots(tokens), n):
         np.testing.assert_array_equal(np.flatnonzero(np.isneginf(out)), banned)
 
 

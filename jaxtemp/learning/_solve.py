@@ -1,0 +1,172 @@
+"""The temperature at which a row has a given entropy."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.typing import ArrayLike
+
+from .. import _checks, _derivatives
+from .._checks import Rule
+from .._rows import beside, fold, upcast
+from .._scale import over
+from ..kernels.moments.primitive import moments
+
+_ENTROPY = Rule(0, float("inf"), "pass nats, at most the log of the number of classes")
+
+# Newton roughly squares the error, so that a step this small is the last. What is left
+# to bisection, from the smallest number to the largest, is 8 steps and 24 for digits.
+_LAST_STEP = {4: 1e-4, 8: 5e-9}
+_MOST_STEPS = 100
+
+
+def solve_temperature(
+    logits: ArrayLike,
+    target_entropy: ArrayLike,
+    *,
+    axis: int = -1,
+    where: ArrayLike | None = None,
+) -> jax.Array:
+    r"""The temperature at which each row has a given entropy.
+
+    It solves $S(\tau) = S^*$, where $S$ is [`entropy`][jaxtemp.entropy], by Newton's
+    method in $\log \tau$ within a bracket that always holds the solution:
+
+    $$\frac{\partial S}{\partial \log \tau} = C, \qquad
+      \frac{\partial \tau}{\partial S^*} = \frac{\tau}{C}, \qquad
+      \frac{\partial \tau}{\partial z_i} = \frac{p_i (u_i - \langle u \rangle)}{C},
+      \qquad u = z / \tau$$
+
+    with $C$ the [`heat_capacity`][jaxtemp.heat_capacity]. An entropy of at most
+    $\log m$, of $m$ equal largest logits, has $\tau = 0$. One of at least $\log n$, of
+    $n$ allowed classes, has $\tau = \infty$. So targets within rounding of these are
+    taken for them, and derivatives are 0 there.
+
+    Where $C$ is small a temperature is hard to tell from an entropy: a relative error
+    $\epsilon$ of $S^*$ is one of $\epsilon\, S^* / C$ in $\tau$. The entropy at the
+    result is right to rounding.
+
+    Args:
+        logits: Real floating array; `axis` holds the V >= 1 classes, every other axis
+            is batch.
+        target_entropy: $S^*$ in nats, in [0, inf]: a number or an array that
+            broadcasts to the batch shape. A traced one that is negative or NaN makes
+            its rows NaN.
+        axis: The class axis.
+        where: Boolean mask that broadcasts to the logits' shape; `False` excludes.
+
+    Returns:
+        One temperature a row, in [0, inf]: the batch shape, in the logits' dtype.
+        A row with nothing allowed, a NaN or a `+inf` is NaN.
+
+    Raises:
+        TypeError: `logits` or `target_entropy` is not real floating, or `where` is not
+            boolean.
+        ValueError: A shape does not fit, the class axis is empty, or a concrete
+            target is negative or NaN.
+
+    Examples:
+        >>> import jax, jaxtemp
+        >>> logits = jax.numpy.array([2.0, 1.0, 0.5, 0.1])
+        >>> tau = jaxtemp.learning.solve_temperature(logits, 1.0)
+        >>> f"{tau:.4f}", f"{jaxtemp.entropy(logits, tau):.4f}"
+        ('0.8091', '1.0000')
+
+    Source:
+        Newton's method with the fluctuation formula for $C$; Einstein (1909).
+    """
+    rows = fold(logits, 1.0, axis=axis, where=where)
+    z = rows.logits
+    dtype = rows.temperature.dtype
+    target = _checks.per_row(
+        "target_entropy", target_entropy, z.shape[:-1], dtype, _ENTROPY
+    )
+    return _solve(z, beside(target, z)).astype(z.dtype)
+
+
+@jax.custom_jvp
+def _solve(z: jax.Array, target: jax.Array) -> jax.Array:
+    """The temperature of each row of `z` at which its entropy is `target`."""
+    z = upcast(z)
+    gap = jnp.max(z, axis=-1, keepdims=True) - z
+    ties, allowed, bad = (
+        jnp.sum(chosen, axis=-1).astype(target.dtype)
+        for chosen in (gap == 0, z > -jnp.inf, ~(z < jnp.inf))
+    )
+    rounding = 2 * jnp.finfo(target.dtype).eps
+    cold = target <= jnp.log(ties) * (1 + rounding)
+    hot = target >= jnp.log(allowed) * (1 - rounding)
+    mean_gap = jnp.sum(jnp.where(z > -jnp.inf, gap / allowed[..., None], 0), axis=-1)
+    start = jnp.where(cold | hot, 1, mean_gap)
+
+    tau = _newton(z, target, start, jnp.log(ties), jnp.log(allowed), cold | hot)
+    tau = jnp.where(hot, jnp.inf, tau)
+    tau = jnp.where(cold, 0, tau)
+    # Told by its members: on XLA's CPU the maximum of a row may leave a NaN out.
+    return jnp.where((allowed > 0) & (bad == 0) & (target >= 0), tau, jnp.nan)
+
+
+class _Search(NamedTuple):
+    tau: jax.Array
+    low: jax.Array  # a temperature whose entropy is too small
+    high: jax.Array  # a temperature whose entropy is not
+    done: jax.Array
+    steps: jax.Array
+
+
+def _newton(z, target, start, least, most, done) -> jax.Array:
+    """The solution between the entropies `least` and `most`, where not `done`."""
+    info = jnp.finfo(target.dtype)
+    last_step = _LAST_STEP[target.dtype.itemsize]
+
+    def move(now: _Search) -> _Search:
+        # In one pass what `entropy` and `heat_capacity` are made of.
+        _, log_z, _, mean, capacity = moments(z, now.tau, implementation=None)
+        entropy = log_z - mean
+        low = jnp.where(entropy < target, now.tau, now.low)
+        high = jnp.where(entropy < target, now.high, now.tau)
+        # For log((S - least) / (most - S)), which is nearly a line in log τ where S
+        # itself is nearly flat.
+        above, below = entropy - least, most - entropy
+        ratio = (target - least) / above * (below / (most - target))
+        step = jnp.log(ratio) * above / (most - least) * (below / capacity)
+        found = jnp.abs(step) <= last_step
+        tau = now.tau * jnp.exp(step)
+        inside = found | ((tau >= low) & (tau <= high))
+        tau = jnp.where(inside, tau, jnp.sqrt(low) * jnp.sqrt(high))
+        still = jnp.abs(tau - now.tau) <= 4 * info.eps * tau
+        moved = _Search(tau, low, high, found | still, now.steps + 1)
+        return jax.tree.map(lambda new, old: jnp.where(now.done, old, new), moved, now)
+
+    first = _Search(
+        tau=jnp.clip(start, info.tiny, info.max),
+        low=jnp.full_like(target, info.tiny),
+        high=jnp.full_like(target, info.max),
+        done=done,
+        steps=jnp.zeros_like(target, jnp.int32),
+    )
+
+    def unfinished(now: _Search) -> jax.Array:
+        return jnp.any(~now.done & (now.steps < _MOST_STEPS))
+
+    return lax.while_loop(unfinished, move, first).tau
+
+
+@_solve.defjvp
+def _solve_jvp(primals, tangents):
+    z, target = primals
+    dz, dtarget = tangents
+    tau = _solve(z, target)
+    finite = (tau > 0) & (tau < jnp.inf)
+    safe = jnp.where(finite, tau, 1)
+    wide, dwide = upcast(z), upcast(dz)
+
+    _, dentropy = jax.jvp(
+        lambda z: _derivatives.entropy(z, safe, None, None), (wide,), (dwide,)
+    )
+    capacity = _derivatives.heat_capacity(wide, safe, None, None)
+    slope = jnp.where(finite, over(safe, capacity), 0)
+    return tau, slope * (dtarget - dentropy)
