@@ -156,7 +156,7 @@ def test_at_alpha_one_it_is_softmax_with_finite_derivatives_of_both_orders():
     log_p, square = np.log(p), np.log(p) ** 2
     bend = p * (square - p @ square) / -2
     bend_in_tau = -p * (log_p - p @ log_p) / 0.8
-    alphas = np.array([1.0, 1.0 + 1e-7, 1.0 + 1e-5])
+    alphas = np.array([1.0, 1.0 + 1e-7, 1.0 + 1e-5, 1.2])
 
     @jax.jit
     @jax.vmap
@@ -174,6 +174,11 @@ def test_at_alpha_one_it_is_softmax_with_finite_derivatives_of_both_orders():
     np.testing.assert_allclose(in_alpha[0], bend, rtol=1e-12)
     np.testing.assert_allclose(second[0], second[1], rtol=1e-5)
     np.testing.assert_allclose((in_alpha[2] - bend) / 1e-5, second[0], rtol=1e-3)
+    rows = z[None], np.array([0.8]), alphas[3:]
+    for found, direction in ((in_tau, (0, 1, 0)), (in_alpha, (0, 0, 1))):
+        np.testing.assert_allclose(
+            found[3], differences(*rows, *direction)[0], atol=1e-8
+        )
 
 
 def test_limits_masks_and_poison_stay_in_their_rows():

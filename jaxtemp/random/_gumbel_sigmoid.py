@@ -13,7 +13,7 @@ from jax.typing import ArrayLike
 from .. import _checks
 from .._rows import accumulator
 from .._scale import factors, over
-from ._gumbel_softmax import straight_through
+from ._carry import carry
 from ._keys import typed
 from ._standard import logistic
 
@@ -67,7 +67,7 @@ def gumbel_sigmoid(
     """
     x, tau, dtype = _draw(key, logits, temperature, bits)
     soft = _sigmoid(x, tau, False).astype(dtype)
-    return straight_through(_bit(x), soft) if hard else soft
+    return carry(_bit(x), soft) if hard else soft
 
 
 def log_gumbel_sigmoid(

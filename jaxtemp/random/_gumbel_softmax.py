@@ -13,6 +13,7 @@ from jax.typing import ArrayLike
 
 from .. import _checks, _derivatives, kernels
 from .._rows import Folded, fold, upcast
+from ._carry import carry
 from ._noise import row_gumbel
 
 
@@ -90,7 +91,7 @@ def gumbel_softmax(
     """
     rows, perturbed = _draw(key, logits, temperature, axis, where, bits, implementation)
     soft = _softmax(rows, perturbed, False, implementation)
-    return rows.unfold(straight_through(_one_hot(perturbed), soft) if hard else soft)
+    return rows.unfold(carry(_one_hot(perturbed), soft) if hard else soft)
 
 
 def log_gumbel_softmax(
@@ -184,14 +185,3 @@ def _one_hot(x: jax.Array) -> jax.Array:
     place = lax.broadcasted_iota(jnp.int32, x.shape, x.ndim - 1)
     first = jnp.where(x == top, place, x.shape[-1]).min(axis=-1, keepdims=True)
     return jnp.where(jnp.isfinite(top), place == first, jnp.nan)
-
-
-@jax.custom_jvp
-def straight_through(hard: jax.Array, soft: jax.Array) -> jax.Array:
-    """`hard` in the type of `soft`, with the derivatives of `soft`."""
-    return hard.astype(soft.dtype)
-
-
-@straight_through.defjvp
-def _straight_through_jvp(primals, tangents):
-    return straight_through(*primals), tangents[1]

@@ -70,11 +70,13 @@ def perturbed(
         >>> largest = jaxtemp.random.perturbed(jax.numpy.max, samples=100_000)
         >>> logits = jax.numpy.array([2.0, 1.0, 0.5, 0.1])
         >>> mean = lambda tau: largest(jax.random.key(0), logits, tau)
-        >>> exact = lambda tau: tau * (jaxtemp.logsumexp(logits, tau) + 0.577216)
-        >>> bool(abs(mean(0.5) - exact(0.5)) < 0.01)
-        True
-        >>> bool(abs(jax.grad(mean)(0.5) - jax.grad(exact)(0.5)) < 0.05)
-        True
+        >>> value, slope = jax.jit(jax.value_and_grad(mean))(0.5)
+        >>> f"{value:.2f}, {slope:.1f}"
+        '2.38, 1.2'
+        >>> f"{0.5 * (jaxtemp.logsumexp(logits, 0.5) + jax.numpy.euler_gamma):.2f}"
+        '2.38'
+        >>> f"{jaxtemp.entropy(logits, 0.5) + jax.numpy.euler_gamma:.1f}"
+        '1.2'
 
     Source:
         Berthet, Blondel, Teboul, Cuturi, Vert and Bach, *Learning with differentiable

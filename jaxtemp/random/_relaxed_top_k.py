@@ -12,6 +12,7 @@ from jax.typing import ArrayLike
 from .._rows import fold, upcast
 from .._scale import factors, over
 from .._threshold import centred, root
+from ._carry import carry
 from ._noise import row_gumbel
 
 
@@ -60,11 +61,12 @@ def relaxed_top_k(
     Examples:
         >>> import jax, jaxtemp
         >>> logits = jax.numpy.array([2.0, 1.0, 0.5, 0.1])
-        >>> y = jaxtemp.random.relaxed_top_k(jax.random.key(0), logits, 2, 0.5)
+        >>> draw = jax.jit(jaxtemp.random.relaxed_top_k, static_argnums=2)
+        >>> y = draw(jax.random.key(0), logits, 2, 0.5)
         >>> f"{y.sum():.4f}", bool(y.max() <= 1)
         ('2.0000', True)
-        >>> jaxtemp.random.relaxed_top_k(jax.random.key(0), logits, 2, hard=True).sum()
-        Array(2., dtype=float32)
+        >>> draw(jax.random.key(0), logits, 2, 0.0)
+        Array([1., 0., 1., 0.], dtype=float32)
 
     Source:
         The projection: Amos, Koltun and Kolter, *The limited multi-label projection
@@ -80,7 +82,7 @@ def relaxed_top_k(
     chosen, exponents = _solve(score, lax.stop_gradient(tau), k)
     y = _sigmoid(_attached(z, tau, exponents))
     if hard:
-        y = chosen + (y - lax.stop_gradient(y))
+        y = carry(chosen, y)
     y = jnp.where(jnp.isfinite(top), y, jnp.nan)
     return rows.unfold(y.astype(rows.logits.dtype))
 

@@ -90,7 +90,8 @@ def gumbel_sinkhorn(
         >>> logits = jax.numpy.array(
         ...     [[2.0, 1.0, 0.0], [0.0, 1.0, 2.0], [1.0, 1.0, 1.0]]
         ... )
-        >>> drawn = jaxtemp.random.gumbel_sinkhorn(jax.random.key(0), logits, 0.1)
+        >>> draw = jax.jit(jaxtemp.random.gumbel_sinkhorn)
+        >>> drawn = draw(jax.random.key(0), logits, 0.1)
         >>> bool(drawn.converged), bool(drawn.error < 1e-5)
         (True, True)
 

@@ -57,7 +57,8 @@ def ordered_log_prob(
         >>> import jax, jaxtemp
         >>> logits = jax.numpy.log(jax.numpy.array([0.1, 0.2, 0.3, 0.4]))
         >>> ids = jax.numpy.array([3, 2])
-        >>> f"{jax.numpy.exp(jaxtemp.random.ordered_log_prob(logits, ids)):.4f}"
+        >>> log_p = jax.jit(jaxtemp.random.ordered_log_prob)(logits, ids)
+        >>> f"{jax.numpy.exp(log_p):.4f}"
         '0.2000'
 
     Source:
@@ -123,7 +124,8 @@ def subset_log_prob(
         >>> import jax, jaxtemp
         >>> logits = jax.numpy.log(jax.numpy.array([0.1, 0.2, 0.3, 0.4]))
         >>> ids = jax.numpy.array([3, 2])
-        >>> f"{jax.numpy.exp(jaxtemp.random.subset_log_prob(logits, ids)):.4f}"
+        >>> log_p = jax.jit(jaxtemp.random.subset_log_prob)(logits, ids)
+        >>> f"{jax.numpy.exp(log_p):.4f}"
         '0.3714'
 
     Source:

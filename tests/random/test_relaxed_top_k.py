@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 
 from jaxtemp._rows import fold
-from jaxtemp.random import gumbel_top_k
+from jaxtemp.random import gumbel_top_k, relaxed_top_k
 from jaxtemp.random._noise import row_gumbel
-from jaxtemp.random._relaxed_top_k import relaxed_top_k
 
 KEY = jax.random.key(3)
 TAUS = np.array([0, 1e-45, 1e-30, 1e-3, 0.1, 0.5, 1, 10, 1e3, 1e30, np.inf])

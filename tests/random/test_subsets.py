@@ -8,9 +8,12 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from jaxtemp.random import gumbel_top_k
-from jaxtemp.random._relaxed_top_k import relaxed_top_k
-from jaxtemp.random._subsets import ordered_log_prob, subset_log_prob
+from jaxtemp.random import (
+    gumbel_top_k,
+    ordered_log_prob,
+    relaxed_top_k,
+    subset_log_prob,
+)
 
 KEY = jax.random.key(1)
 FOUR = np.log([0.1, 0.2, 0.3, 0.4])

@@ -188,11 +188,12 @@ def test_a_target_out_of_reach_keeps_all_and_none_keeps_one():
 
 def test_rows_without_a_score_keep_nothing():
     score = padded(np.array([[-np.inf, np.nan], [-np.inf, -np.inf], [0.0, 1.0]]))
-    kept = np.asarray(_kept.prefix(score, np.full((ROWS, 1), 5, np.int32)))
+    target = np.full((ROWS, 1), 5, np.int32)
+    kept = np.asarray(_kept.prefix(score, target, ties="index"))
     assert kept[:3].sum(axis=-1).tolist() == [0, 0, 2]
 
 
-@pytest.mark.parametrize("maps", [0, 1, 3])
+@pytest.mark.parametrize("maps", [0, 3])
 def test_any_batch_axes_jit_and_vmap_agree(maps):
     score = random_rows("float32", 8, 60)
     weight, target = whole_weights(score)

@@ -213,7 +213,7 @@ class BinaryConcrete(Bits):
         >>> bool(((y >= 0) & (y <= 1)).all())
         True
         >>> f"{relaxed.log_prob(jax.numpy.array(0.25))[0]:.4f}"
-        '0.0811'
+        '-0.4800'
 
     Source:
         Maddison, Mnih and Teh, *The Concrete distribution* (2017), appendix B.

@@ -13,11 +13,11 @@ from jax.typing import ArrayLike
 from ... import _checks
 from ..._derivatives import softmax
 from ..._rows import Folded, fold
+from .._carry import carry
 from .._keys import fold_in, typed
 from .._noise import row_gumbel
 from . import _relaxed
 from ._losses import Loss, log_probability, loss_at, over_groups
-from ._surrogate import carry, frozen
 
 _SCALE = _checks.Rule(
     -float("inf"), float("inf"), "pass 0 for no control variate, 1 for all of it"
@@ -220,11 +220,21 @@ def _controlled(rows: Folded, draw: _Draw, control: Callable, params) -> jax.Arr
     log_p = _relaxed.log_probabilities(rows)
     fixed = lax.stop_gradient(log_p)
     losses = draw.losses
-    slope = _slope(rows, draw, frozen(control, params, fixed), params, fixed)
+    slope = _slope(rows, draw, _frozen(control, params, fixed), params, fixed)
     held = lax.stop_gradient(slope)
     through = over_groups(jnp.where(held != 0, held * log_p, 0), losses)
     surrogate = losses + (through + over_groups(slope**2, losses)).astype(losses.dtype)
     return carry(losses, surrogate)
+
+
+def _frozen(function: Callable, *example) -> Callable:
+    """`function`, which passes no gradient to what it closes over.
+
+    `example` is arguments as it will be called with. A closure's variables are out of
+    reach of `stop_gradient` until they are arguments.
+    """
+    pure, closed_over = jax.closure_convert(function, *example)
+    return lambda *arguments: pure(*arguments, *lax.stop_gradient(closed_over))
 
 
 def _slope(rows: Folded, draw: _Draw, control: Callable, params, log_p) -> jax.Array:

@@ -8,10 +8,10 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from ..._rows import fold
+from .._carry import carry
 from .._categorical import categorical
 from . import _relaxed
 from ._losses import Estimate, Loss, log_probability, loss_at
-from ._surrogate import carry
 
 
 def reinforce(f: Loss, samples: int = 2) -> Estimate:

@@ -6,10 +6,10 @@ import jax
 from jax.typing import ArrayLike
 
 from ..._rows import Folded, fold
+from .._carry import carry
 from .._categorical import categorical
 from .._noise import row_gumbel
 from . import _relaxed
-from ._surrogate import carry
 
 
 def straight_through(

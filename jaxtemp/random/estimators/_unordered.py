@@ -9,10 +9,10 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from ..._rows import Folded, fold
+from .._carry import carry
 from .._gumbel import top_k
 from . import _relaxed
 from ._losses import Estimate, Loss, loss_at
-from ._surrogate import carry
 
 
 def unordered_set(f: Loss, samples: int) -> Estimate:

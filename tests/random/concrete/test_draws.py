@@ -14,23 +14,23 @@ from jaxtemp.random.concrete import (
     LogitBinaryConcrete,
 )
 
+from .million import TAUS, bits, classes, infinities
+
 KEY = jax.random.key(7)
-TAUS = (1.0, 0.1, 0.05, 0.01, 0.001)
-MILLION = 1_000_000
 Z = np.array([0.5, -1.0, 2.0, 0.0, 1.2], np.float32)
 
 
 @pytest.fixture(scope="module")
 def draws():
-    """A million draws at each temperature, of log points and of logits."""
+    """Draws at each temperature, of log points and of logits."""
 
     @jax.jit
     def run(key):
         tau = jnp.asarray(TAUS)
         rows = ExpConcrete(jnp.broadcast_to(Z, (len(TAUS), len(Z))), tau)
-        bits = LogitBinaryConcrete(jnp.full(len(TAUS), 0.7), tau)
-        shape = (MILLION // 5,)
-        return rows.sample(key, shape), bits.sample(key, shape)
+        odds = LogitBinaryConcrete(jnp.full(len(TAUS), 0.7), tau)
+        shape = (200_000,)
+        return rows.sample(key, shape), odds.sample(key, shape)
 
     return [np.asarray(x, np.float64) for x in run(KEY)]
 
@@ -61,52 +61,9 @@ def test_logits_of_bits_are_logistic(draws):
         assert scipy.stats.kstest(draws[1][:50_000, row], law.cdf).pvalue > 1e-4
 
 
-def infinities(key, densities, number, chunks):
-    """How many of the densities of so many draws are not finite, of each kind."""
-
-    @jax.jit
-    def run(keys):
-        def chunk(total, key):
-            found = densities(key, (number // chunks,))
-            return total + sum(jnp.sum(~jnp.isfinite(one)) for one in found), None
-
-        return jax.lax.scan(chunk, 0, keys)[0]
-
-    return run(jax.random.split(key, chunks))
-
-
-@pytest.mark.parametrize(
-    ("classes", "number", "chunks"),
-    [
-        (1000, 5_000, 10),
-        pytest.param(2, MILLION, 4, marks=pytest.mark.slow),
-        pytest.param(10, MILLION, 20, marks=pytest.mark.slow),
-        pytest.param(1000, MILLION, 1000, marks=pytest.mark.slow),
-    ],
-)
-def test_own_draws_have_a_finite_density(classes, number, chunks):
-    rng = np.random.default_rng(0)
-    z = 2 * rng.normal(size=(len(TAUS), classes)).astype(np.float32)
-    rows, soft = ExpConcrete(z, np.array(TAUS)), Concrete(z, np.array(TAUS))
-
-    def densities(key, shape):
-        x, exact = rows.sample_and_log_prob(key, shape)
-        y, on_simplex = soft.sample_and_log_prob(key, shape)
-        return exact, on_simplex, rows.log_prob(x), soft.log_prob(y)
-
-    assert infinities(KEY, densities, number, chunks) == 0
-
-
-def test_own_bits_have_a_finite_density():
-    z, tau = np.linspace(-4, 4, len(TAUS)).astype(np.float32), np.array(TAUS)
-    logits, bits = LogitBinaryConcrete(z, tau), BinaryConcrete(z, tau)
-
-    def densities(key, shape):
-        x, exact = logits.sample_and_log_prob(key, shape)
-        y, on_interval = bits.sample_and_log_prob(key, shape)
-        return exact, on_interval, logits.log_prob(x), bits.log_prob(y)
-
-    assert infinities(KEY, densities, 100_000, 1) == 0
+def test_own_draws_have_a_finite_density():
+    assert infinities(bits(), 100_000, 1) == 0
+    assert infinities(classes(1000), 5_000, 10) == 0
 
 
 def test_the_density_of_a_draw_is_that_of_its_point():
@@ -219,12 +176,12 @@ def test_the_mode_is_a_largest_density():
     @jax.jit
     def run(away):
         row = ExpConcrete(z, tau)
-        bits = LogitBinaryConcrete(z[:, 0], tau)
+        odds = LogitBinaryConcrete(z[:, 0], tau)
         away = row.mode() + away / tau[:, None]
-        beside = bits.mode() + away[..., 0]
+        beside = odds.mode() + away[..., 0]
         return (
             (row.log_prob(row.mode()), row.log_prob(away)),
-            (bits.log_prob(bits.mode()), bits.log_prob(beside)),
+            (odds.log_prob(odds.mode()), odds.log_prob(beside)),
         )
 
     away = 0.1 * np.random.default_rng(12).normal(size=(100, 3, 6))
