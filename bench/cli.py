@@ -17,6 +17,7 @@ import numpy as np
 
 from bench import (
     categorical,
+    concrete,
     gumbel_softmax,
     harness,
     jax_side,
@@ -31,7 +32,7 @@ from bench.timing import Plan
 
 OPS: dict[str, Op] = {
     op.name: op
-    for module in (softmax, categorical, sample, gumbel_softmax)
+    for module in (softmax, categorical, sample, gumbel_softmax, concrete)
     for op in module.OPS
 }
 RESULTS = Path(__file__).resolve().parent / "results"

@@ -96,6 +96,11 @@ def per_row(
     return jnp.broadcast_to(array, batch_shape)
 
 
+def known_zero(value) -> bool:
+    """Whether a parameter is zero for every row, and known to be so when traced."""
+    return not isinstance(value, Tracer) and not np.any(np.asarray(value))
+
+
 def mask(where, shape: tuple[int, ...]) -> jax.Array:
     """`where` as a boolean array that broadcasts to `shape`."""
     array = _array("where", where)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -120,6 +121,11 @@ class Rows:
     def fence(self, *arrays: jax.Array) -> tuple[jax.Array, ...]:
         """The same arrays, in a form whose results are computed anew."""
         return arrays
+
+    def again(self, x: jax.Array, result: jax.Array) -> tuple[Rows, Any, Any]:
+        """What reduces rows a second time: an operand computed anew, and a result."""
+        (x,) = self.fence(x)
+        return self, x, result
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,8 +11,7 @@ from jax.typing import ArrayLike
 
 from .. import _checks, kernels
 from .._rows import Folded, beside, fold
-from ..kernels.categorical import split
-from ..kernels.categorical.primitive import categorical as kernel
+from ..kernels.categorical import primitive, split
 from ._gumbel import top_k
 from ._keys import row_words
 
@@ -95,14 +94,16 @@ def categorical(
     prefix = _checks.draws(shape, batch_shape)
     count = math.prod(prefix)
     if replace or count == 1:
-        ids = _drawn(key, rows, count, ties, axis_name, implementation)
+        greedy = _checks.known_zero(temperature)
+        kernel = primitive.greedy if greedy else primitive.categorical
+        ids = _drawn(key, rows, count, ties, axis_name, kernel, implementation)
     else:
         _no_split(axis_name)
         ids = top_k(key, rows, count).ids
     return jnp.moveaxis(ids, -1, 0).reshape(*prefix, *batch_shape)
 
 
-def _drawn(key, rows: Folded, count: int, ties, axis_name, implementation):
+def _drawn(key, rows: Folded, count: int, ties, axis_name, kernel, implementation):
     """Ids `[*batch, count]`."""
     words = row_words(key, rows.temperature.shape, count)
     z, tau = lax.stop_gradient((rows.logits, rows.temperature))

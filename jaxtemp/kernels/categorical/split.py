@@ -13,9 +13,10 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from ..._blocks import WIDTH, block_sums
 from ..._rows import reductions, upcast
 from ..._scale import exponent_scale
-from .xla import WIDTH, Tree, block_sums, draws, levels
+from .xla import Tree, draws, levels
 
 
 def forward(z, tau, key0, key1, *, first: bool, axis_name: str) -> jax.Array:

@@ -17,10 +17,10 @@ import jax.numpy as jnp
 from jax import lax
 
 from ..._bits import threefry, uniform
+from ..._blocks import WIDTH, block_sums
 from ..._rows import upcast
 from ..._scale import exponent_scale
 
-WIDTH = 128
 _COLUMNS = 16  # a node is picked from so many at once, unrolled over columns
 _CHUNK = 2**20  # numbers that many draws from one row may hold at once
 
@@ -137,13 +137,6 @@ def pick(weights, u, greedy) -> tuple[jax.Array, jax.Array]:
             lowest = jnp.where(columns[i] > 0, i, lowest)
         chosen = jnp.where(greedy, lowest, chosen)
     return chosen, total
-
-
-def block_sums(x) -> jax.Array:
-    """The sums of blocks of WIDTH along the last axis, the last block maybe shorter."""
-    window = (1,) * (x.ndim - 1) + (WIDTH,)
-    padding = [(0, 0)] * (x.ndim - 1) + [(0, -x.shape[-1] % WIDTH)]
-    return lax.reduce_window(x, 0.0, lax.add, window, window, padding)
 
 
 def children(nodes, index, fill) -> jax.Array:

@@ -17,9 +17,10 @@ import jax.numpy as jnp
 from jax import lax
 
 from ..._bits import threefry
+from ..._blocks import WIDTH, block_sums
 from ..._rows import upcast
 from ..._scale import exponent_scale
-from ..categorical.xla import WIDTH, Tree, block_sums, draw, levels
+from ..categorical.xla import Tree, draw, levels
 
 _ROUND = 3  # what the second counter says: other numbers than those of one draw
 

@@ -9,6 +9,8 @@ classes the derivative is not yet as fast.
   stays in cache, but only while every step between has at least 4096 elements
   (`IsInstructionPreferredByYnn`). Where there are fewer rows, spreading a row's number
   over the row before it is used keeps the kernel from being cut.
+- Rows too long for a cache are read from memory for every reduction; there blocks of
+  them are reduced faster than they are.
 - A backward pass that reuses the forward pass's exponentials must store and reload
   them; behind a fence it computes them again in cache.
 """
@@ -17,14 +19,17 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
+from ..._blocks import row_maximum, row_sum
 from ..._rows import Rows
 
 _HALVED = 8
+_LONG = 2**16
 _PREFERRED = 4096
 
 
@@ -51,6 +56,23 @@ class CpuRows(Rows):
 
     def fence(self, *arrays: jax.Array) -> tuple[jax.Array, ...]:
         return arrays if _short(arrays[0]) else lax.optimization_barrier(arrays)
+
+    def again(self, x: jax.Array, result: jax.Array) -> tuple[Rows, Any, Any]:
+        if x.shape[-1] < _LONG:
+            return super().again(x, result)
+        x, result = self.fence(x, result)
+        return _LongRows(), x, result
+
+
+@dataclasses.dataclass(frozen=True)
+class _LongRows(CpuRows):
+    """Reductions of rows that are in memory and do not fit a cache."""
+
+    def max(self, x: jax.Array) -> jax.Array:
+        return lax.optimization_barrier(row_maximum(x))
+
+    def sum(self, x: jax.Array) -> jax.Array:
+        return row_sum(x)
 
 
 def _short(x: jax.Array) -> bool:

@@ -56,9 +56,9 @@ def pull(z, tau, g, *, log: bool, rows: Rows) -> tuple[jax.Array, jax.Array]:
     # Distances computed anew: to store them for this second sum would cost more. As
     # dz is large where they are small, the products stay in range, but for terms that
     # flushed in dz itself, which counts from τ = 1e25 on.
-    (z,) = rows.fence(z)
+    rows, z, weight = rows.again(z, dz)
     x = _summable(upcast(z), tau, rows)
-    dtau = -rows.sum(dz * (x - rows.max(x))) * s
+    dtau = -rows.sum(weight * (x - rows.max(x))) * s
     return dz.astype(z.dtype), dtau[..., 0]
 
 
