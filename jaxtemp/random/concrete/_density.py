@@ -44,16 +44,41 @@ def _log_density_jvp(simplex, primals, tangents):
     if simplex:
         inside = allowed & (x > _tiny(x))
         x, dx = _log(x), jnp.where(inside, dx, 0) / jnp.where(inside, x, 1)
+    weight, along_tau, flat = _slopes(z, tau, x)
+    along_x = weight * tau[..., None] + (1 if simplex else 0)
+    change = jnp.sum(weight * dz - along_x * dx, axis=-1) + along_tau * tangents[1]
+    return log_density(*primals, simplex), jnp.where(flat, 0, change)
+
+
+def _slopes(z, tau, x):
+    """Derivatives in the logits and in τ, and the rows that are flat, at an edge.
+
+    As in `_forward`, first as if every class were allowed and inside.
+    """
+    plain = _plain_slopes(z, tau, x)
+    regular = jnp.sum(z, axis=-1) + plain[1]
+    near = jnp.all(jnp.abs(lax.stop_gradient(z[..., 0])) < _FAR)
+    fine = near & jnp.all(jnp.isfinite(lax.stop_gradient(regular)))
+    return lax.cond(fine, lambda z, tau, x: plain, _careful_slopes, z, tau, x)
+
+
+def _plain_slopes(z, tau, x):
+    size = z.shape[-1]
+    s = softmax(z - tau[..., None] * x, jnp.ones_like(tau), False, None, None)
+    weight = 1 - size * s
+    along_tau = (size - 1) / tau - jnp.sum(weight * x, axis=-1)
+    return weight, along_tau, jnp.zeros_like(tau, bool)
+
+
+def _careful_slopes(z, tau, x):
+    allowed = z > -jnp.inf
     edge = _edge(allowed, tau, x)
     x = jnp.where(edge | ~allowed, 0, x)
     s = softmax(_differences(z, tau, x), jnp.ones_like(tau), False, None, None)
     count = jnp.sum(allowed, axis=-1).astype(tau.dtype)
     weight = jnp.where(allowed, 1 - count[..., None] * s, 0)
-    along_x = weight * tau[..., None] + (1 if simplex else 0)
     along_tau = (count - 1) / tau - jnp.sum(weight * x, axis=-1)
-    change = jnp.sum(weight * dz - along_x * dx, axis=-1) + along_tau * tangents[1]
-    flat = jnp.any(edge, axis=-1)
-    return log_density(*primals, simplex), jnp.where(flat, 0, change)
+    return weight, along_tau, jnp.any(edge, axis=-1)
 
 
 def _forward(z, tau, x, *, simplex: bool, rows: Rows) -> tuple[jax.Array]:
