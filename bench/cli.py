@@ -18,6 +18,7 @@ import numpy as np
 from bench import (
     categorical,
     concrete,
+    cross_entropy,
     gumbel_softmax,
     harness,
     jax_side,
@@ -30,11 +31,8 @@ from bench import (
 from bench.cases import Op
 from bench.timing import Plan
 
-OPS: dict[str, Op] = {
-    op.name: op
-    for module in (softmax, categorical, sample, gumbel_softmax, concrete)
-    for op in module.OPS
-}
+MODULES = (softmax, categorical, sample, gumbel_softmax, concrete, cross_entropy)
+OPS: dict[str, Op] = {op.name: op for module in MODULES for op in module.OPS}
 RESULTS = Path(__file__).resolve().parent / "results"
 CPU = Plan()
 ACCELERATOR = Plan(case_seconds=1.0, fence_each=False)

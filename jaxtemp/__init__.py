@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from . import calibration as calibration
     from . import kernels as kernels
     from . import learning as learning
+    from . import losses as losses
     from . import plot as plot
     from . import random as random
     from . import sampling as sampling
@@ -31,8 +32,8 @@ if TYPE_CHECKING:
 __getattr__, __dir__ = _on_demand(
     __name__,
     modules=(
-        *("calibration", "kernels", "learning", "plot"),
-        *("random", "sampling", "sparse"),
+        *("calibration", "kernels", "learning", "losses"),
+        *("plot", "random", "sampling", "sparse"),
     ),
     names={
         "random": ("categorical", "gumbel_softmax"),

@@ -6,6 +6,7 @@ import sys
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.optimize
 import scipy.special
 from matplotlib.figure import Figure
 
@@ -87,6 +88,86 @@ def test_whiskers_are_wilson_intervals():
     np.testing.assert_allclose(high, [0.85, 0.8922], atol=1e-4)
 
 
+def test_reliability_diagram_of_equal_mass_has_the_table_and_no_numbers():
+    rng = np.random.default_rng(2)
+    probs = rng.dirichlet(np.ones(3), 200).astype(np.float32)
+    labels = rng.integers(0, 3, 200)
+    options = {"bins": 8, "binning": "mass"}
+    table = calibration.reliability_table(probs, labels, **options)
+    ax = plot.reliability_diagram(probs, labels, **options)
+    np.testing.assert_allclose(
+        [(bar.get_x(), bar.get_width(), bar.get_height()) for bar in ax.patches],
+        np.stack([table.edges[:-1], np.diff(table.edges), table.accuracy], axis=-1),
+        rtol=1e-6,
+    )
+    assert not ax.texts
+    error = 100 * calibration.calibration_error(probs, labels, **options)
+    title = ax.get_legend().get_title().get_text()
+    assert title == f"ECE {error:.2f} %, 200 rows, 8 bins of equal mass"
+
+
+def mean_nll(logits, labels, temperature):
+    log_probs = scipy.special.log_softmax(np.asarray(logits) / temperature, -1)
+    return -log_probs[np.arange(len(labels)), labels].mean()
+
+
+def over_confident():
+    rng = np.random.default_rng(3)
+    logits = rng.normal(0, 1.5, (300, 4))
+    below = scipy.special.softmax(logits, -1).cumsum(-1) < rng.random((300, 1))
+    return (2.5 * logits).astype(np.float32), below.sum(-1).clip(0, 3)
+
+
+def test_nll_curve_draws_the_likelihood_and_marks_its_minimum():
+    logits, labels = over_confident()
+    ax = plot.nll_curve(logits, labels)
+    curve, at_one, best = ax.get_lines()
+    tau = curve.get_xdata()
+    want = [mean_nll(logits, labels, t) for t in tau]
+    np.testing.assert_allclose(curve.get_ydata(), want, rtol=1e-5)
+    assert (at_one.get_xdata(), at_one.get_ydata()) == (
+        [1.0],
+        [pytest.approx(mean_nll(logits, labels, 1.0), rel=1e-5)],
+    )
+    (mark,), (value,) = best.get_xdata(), best.get_ydata()
+    found = scipy.optimize.minimize_scalar(
+        lambda t: mean_nll(logits, labels, t), bounds=(0.5, 8), method="bounded"
+    )
+    assert (mark, value) == pytest.approx((found.x, found.fun), rel=1e-4)
+    assert tau[0] == pytest.approx(1 / 3)
+    assert tau[-1] == pytest.approx(3 * mark)
+    assert value <= min(want) + 1e-6
+    texts = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert texts == [
+        f"as it is: temperature 1, {mean_nll(logits, labels, 1.0):.4f} nats",
+        f"fitted: temperature {mark:.4g}, {value:.4f} nats",
+    ]
+    assert ax.get_xlabel() == "temperature (units of the logits)"
+    assert ax.get_ylabel() == "mean negative log-likelihood (nats)"
+    assert ax.get_xscale() == "log"
+
+
+def test_nll_curve_of_a_fit_to_other_rows_and_given_temperatures():
+    logits, labels = over_confident()
+    fit = calibration.fit_temperature(logits[:100], labels[:100])
+    ax = plot.nll_curve(logits[100:], labels[100:], [4.0, 0.5, 2.0], fit=fit)
+    curve, _, best = ax.get_lines()
+    np.testing.assert_allclose(curve.get_xdata(), [0.5, 2.0, 4.0])
+    want = mean_nll(logits[100:], labels[100:], float(fit.temperature))
+    assert best.get_xdata() == [float(fit.temperature)]
+    assert best.get_ydata() == [pytest.approx(want, rel=1e-5)]
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_nll_curve_marks_no_temperature_that_is_not_there(sign):
+    """Separable rows have the limit 0, their opposite has infinity."""
+    labels = np.arange(6) % 3
+    ax = plot.nll_curve(sign * np.eye(3, dtype=np.float32)[labels], labels)
+    curve, at_one = ax.get_lines()
+    assert at_one.get_xdata() == [1.0]
+    np.testing.assert_allclose(curve.get_xdata()[[0, -1]], [1 / 3, 3])
+
+
 @pytest.mark.parametrize("right", [0, 1])
 def test_whiskers_stay_within_the_picture(right):
     probs = jnp.array([[1.0, 0.0]])
@@ -126,6 +207,20 @@ WRONG = [
         (
             "`temperatures` must be positive and finite, for a logarithmic axis, "
             "got 0.0; leave it out."
+        ),
+    ),
+    (
+        lambda: plot.nll_curve([[1.0, 0.0]], [0], [0.0, 1.0]),
+        (
+            "`temperatures` must be positive and finite, for a logarithmic axis, "
+            "got 0.0; leave it out."
+        ),
+    ),
+    (
+        lambda: plot.nll_curve(np.ones((2, 3), np.float32), [0, 3]),
+        (
+            "`labels` must lie in [0, 3) for 3 classes, got 3; "
+            "leave out rows without a class."
         ),
     ),
     (

@@ -5,6 +5,7 @@ there an impossible label makes the result NaN.
 """
 
 import operator
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -13,7 +14,8 @@ import numpy as np
 from jax.core import Tracer
 from jax.typing import ArrayLike
 
-from .._checks import floating_array
+from .._checks import floating_array, one_of
+from ._binned import BINNINGS
 
 # How far the probabilities of a row may be from a sum of 1: rounding, also that of
 # bfloat16, stays well below; logits and unnormalised scores do not.
@@ -81,15 +83,93 @@ def check_labels(labels: ArrayLike, scores: jax.Array, name: str) -> jax.Array:
     return result
 
 
+def check_forecast(probs: ArrayLike, labels: ArrayLike) -> tuple[jax.Array, jax.Array]:
+    """Returns probabilities and the label of each row, or raises."""
+    result = check_probabilities(probs)
+    return result, check_labels(labels, result, "probs")
+
+
+def check_binning(binning: str) -> str:
+    """Returns the way to make bins, or raises unless it is a known one."""
+    one_of("binning", binning, BINNINGS)
+    return binning
+
+
+def check_columns(arrays: Sequence[ArrayLike]) -> list[jax.Array]:
+    """Returns arrays with one first axis of the same length, or raises."""
+    result = [jnp.asarray(array) for array in arrays]
+    shapes = [array.shape for array in result]
+    rows = {shape[:1] for shape in shapes}
+    if len(rows) != 1 or rows <= {(), (0,)}:
+        raise ValueError(
+            "`arrays` must be one or more, with the same number of rows, at least one, "
+            f"on the first axis, got shapes {shapes}; pass what `metric` takes."
+        )
+    return result
+
+
+def check_samples(samples: Any) -> int:
+    """Returns the number of resamples, or raises unless it is an integer above 1."""
+    return _check_integer("samples", samples, 2, "1000")
+
+
+def check_level(level: Any) -> float:
+    """Returns the level of an interval, or raises unless it is between 0 and 1."""
+    if not (isinstance(level, float | int) and 0 < level < 1):
+        raise ValueError(
+            f"`level` must be a number between 0 and 1, got {level!r}; "
+            "pass for example `level=0.95`."
+        )
+    return float(level)
+
+
 def check_bins(bins: Any) -> int:
     """Returns the number of bins, or raises unless it is a positive integer."""
-    try:
-        result = operator.index(bins)
-    except TypeError:
-        result = 0
-    if result < 1:
+    return _check_integer("bins", bins, 1, "15")
+
+
+def check_folds(folds: Any) -> int:
+    """Returns the number of folds, or raises unless it is an integer above 1."""
+    return _check_integer("folds", folds, 2, "5")
+
+
+def check_groups(
+    groups: ArrayLike, num_groups: Any, rows: tuple[int, ...]
+) -> tuple[jax.Array, int]:
+    """Returns the group of each row and the number of groups, or raises."""
+    number = _check_integer("num_groups", num_groups, 1, "10")
+    result = jnp.asarray(groups)
+    if not jnp.issubdtype(result.dtype, jnp.integer):
+        raise TypeError(
+            f"`groups` must be integers, got dtype {result.dtype}; "
+            "pass the index of each row's group."
+        )
+    if result.shape != rows:
         raise ValueError(
-            f"`bins` must be a positive integer, known when traced, got {bins!r}; "
-            "pass for example `bins=15`."
+            f"`groups` must have the labels' shape {rows}, got shape {result.shape}; "
+            "pass one group per row."
+        )
+    if isinstance(result, Tracer):
+        return result, number
+    values = np.asarray(result)
+    wrong = (values < 0) | (values >= number)
+    if wrong.any():
+        raise ValueError(
+            f"`groups` must lie in [0, {number}) for {number} groups, got "
+            f"{int(values[wrong][0])}; give such rows weight 0 and any group."
+        )
+    return result, number
+
+
+def _check_integer(name: str, value: Any, least: int, example: str) -> int:
+    try:
+        result = operator.index(value)
+    except TypeError:
+        result = least - 1
+    if result < least:
+        kind = "a positive integer" if least == 1 else f"an integer >= {least}"
+        raise ValueError(
+            f"`{name}` must be {kind}, known when traced, got {value!r}; "
+            f"pass for example `{name}={example}`."
         )
     return result

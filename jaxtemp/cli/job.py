@@ -1,14 +1,13 @@
 """The main job: from pixels to a calibrated classifier."""
 
-import importlib.metadata
-import importlib.util
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from .errors import CommandError
+from .extras import check_extras
 from .napkin import LOGITS, napkin_lines
 from .output import RELIABILITY, SWEEP, make_folder, save
+from .text import print_heading, print_lines
 
 # What is imported, and the name that pip knows it by.
 _NEEDED = {
@@ -34,23 +33,24 @@ def run_job(*, seed: int, out: Path | None) -> int:
     Raises:
         CommandError: if an extra is missing or the pictures cannot be written.
     """
-    _check_extras()
+    check_extras(_NEEDED, "the main job", "examples")
     folder = make_folder(out)
     # Only now: these need the extras, and seconds to import.
+    from ..boltzmann import softmax
     from . import classifier, digits, fitting, pictures, report
 
-    _print_heading(f"softmax({list(LOGITS)}, temperature)")
-    _print_lines(napkin_lines(block=_block()))
+    print_heading(f"softmax({list(LOGITS)}, temperature)")
+    print_lines(napkin_lines(block=_block()))
 
-    _print_heading("A classifier that is too sure of itself")
+    print_heading("A classifier that is too sure of itself")
     data = digits.split_digits(seed)
     model, loss = classifier.train(
         data.train, seed, _progress(classifier.STEPS, "training")
     )
     rows = [len(part.labels) for part in data]
-    _print_lines(_training_lines(rows, seed, classifier.STEPS, loss))
+    print_lines(_training_lines(rows, seed, classifier.STEPS, loss))
 
-    _print_heading("Its temperature, on the validation rows")
+    print_heading("Its temperature, on the validation rows")
     labels = data.validation.labels
     logits = classifier.logits_of(model, data.validation)
     learned = fitting.learn_temperature(
@@ -58,33 +58,25 @@ def run_job(*, seed: int, out: Path | None) -> int:
     )
     solved = fitting.solve_temperature(logits, labels)
     error = fitting.relative_standard_error(logits, learned)
-    _print_lines(report.agreement_lines(learned, solved, error))
+    print_lines(report.agreement_lines(learned, solved, error))
 
-    _print_heading("What that changes, on the test rows")
+    print_heading("What that changes, on the test rows")
     labels = data.test.labels
     logits = classifier.logits_of(model, data.test)
     before, after = (report.score(logits, labels, value) for value in (1.0, learned))
-    _print_lines(report.score_lines(before, after, learned))
+    print_lines(report.score_lines(before, after, learned))
 
-    _print_heading("Pictures")
+    print_heading("Pictures")
     sweep = pictures.sweep_picture(logits, labels, learned)
     print(f"  {save(sweep, folder / SWEEP)}")
-    diagram = pictures.reliability_picture(logits, labels, learned, bins=report.BINS)
+    diagram = pictures.reliability_picture(
+        [softmax(logits, value) for value in (1.0, learned)],
+        labels,
+        after=f"temperature {learned:.2f}",
+        title=f"Confidence and accuracy on {len(labels)} test digits",
+    )
     print(f"  {save(diagram, folder / RELIABILITY)}")
     return 0 if report.agree(learned, solved) else 1
-
-
-def _check_extras() -> None:
-    missing = [
-        package
-        for module, package in _NEEDED.items()
-        if importlib.util.find_spec(module) is None
-    ]
-    if missing:
-        raise CommandError(
-            f"the main job needs {', '.join(missing)}, not installed; "
-            "run: pip install 'jaxtemp[examples]'"
-        )
 
 
 def _progress(steps: int, name: str) -> Iterable[int]:
@@ -104,15 +96,6 @@ def _training_lines(
     yield f"  training    {steps} steps of Adam on all training rows; no weight decay,"
     yield "              no dropout, no early stopping, so it ends over-confident"
     yield f"  final loss  {loss:.1e} nats on the training rows"
-
-
-def _print_heading(text: str) -> None:
-    print(f"\n{text}\n")
-
-
-def _print_lines(lines: Iterable[str]) -> None:
-    for line in lines:
-        print(line)
 
 
 def _block() -> str:

@@ -14,8 +14,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the words after `python -m jaxtemp`, those of this process if `None`.
 
     Returns:
-        The exit status: 0 if all went well, 1 if the job failed or its two temperatures
-        do not agree, 130 if it was interrupted. Wrong arguments exit with 2.
+        The exit status: 0 if all went well, 1 if the job failed, its two temperatures
+        do not agree or `calibrate` found none, 130 if it was interrupted. Wrong
+        arguments exit with 2.
     """
     arguments = parse(argv)
     try:
@@ -24,6 +25,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             from .info import run_info
 
             return run_info()
+        if arguments.command == "calibrate":
+            from .calibrate import run_calibrate
+
+            return run_calibrate(
+                arguments.files, seed=arguments.seed or 0, out=arguments.out
+            )
         from .job import run_job
 
         return run_job(seed=arguments.seed or 0, out=arguments.out)

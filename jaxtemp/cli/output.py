@@ -1,7 +1,9 @@
-"""Where the pictures go. What is there already stays as it is."""
+"""Where a command's files go. What is there already stays as it is."""
 
+import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from .errors import CommandError
 
@@ -10,21 +12,24 @@ if TYPE_CHECKING:
 
 SWEEP = "temperature_sweep.png"
 RELIABILITY = "reliability.png"
+CURVE = "nll_curve.png"
+NUMBERS = "temperature.json"
 _DEFAULT = "jaxtemp-out"
 
 
-def make_folder(out: Path | None) -> Path:
-    """Makes the folder for the pictures, before any work is done.
+def make_folder(out: Path | None, names: Sequence[str] = (SWEEP, RELIABILITY)) -> Path:
+    """Makes the folder for the files, before any work is done.
 
     Args:
         out: the folder that the user named, made if missing. If `None`, the first of
             `jaxtemp-out`, `jaxtemp-out-2`, ... in the working folder that is new.
+        names: what will be written there.
 
     Returns:
         Its absolute path.
 
     Raises:
-        CommandError: if it cannot be made, or holds a file of a picture's name.
+        CommandError: if it cannot be made, or holds a file of such a name.
     """
     try:
         if out is None:
@@ -40,7 +45,7 @@ def make_folder(out: Path | None) -> Path:
             f"cannot make the folder {str(out or _DEFAULT)!r} ({error.strerror}); "
             "choose another with --out"
         ) from None
-    for name in (SWEEP, RELIABILITY):
+    for name in names:
         if (out / name).exists():
             raise CommandError(
                 f"{str(out / name)!r} exists and is never overwritten; "
@@ -62,9 +67,30 @@ def save(figure: "Figure", path: Path) -> Path:
     Raises:
         CommandError: if it cannot be written.
     """
+    return _write(path, lambda file: figure.savefig(file, format="png", dpi=150))
+
+
+def save_numbers(numbers: dict, path: Path) -> Path:
+    """Writes numbers as JSON, to a path where there is nothing yet.
+
+    Args:
+        numbers: what to write, with `None` for what is not finite.
+        path: where it goes.
+
+    Returns:
+        The path.
+
+    Raises:
+        CommandError: if it cannot be written.
+    """
+    text = json.dumps(numbers, indent=2, allow_nan=False) + "\n"
+    return _write(path, lambda file: file.write(text.encode()))
+
+
+def _write(path: Path, fill: Callable[[BinaryIO], object]) -> Path:
     try:
         with path.open("xb") as file:
-            figure.savefig(file, format="png", dpi=150)
+            fill(file)
     except OSError as error:
         raise CommandError(
             f"cannot write {str(path)!r} ({error.strerror}); choose another with --out"

@@ -1,10 +1,15 @@
-"""The main job's two pictures."""
+"""The pictures that commands draw."""
+
+from collections.abc import Sequence
 
 import numpy as np
+from jax.typing import ArrayLike
 from matplotlib.figure import Figure
 
 from ..boltzmann import softmax
-from ..plot import reliability_diagram, temperature_sweep
+from ..calibration import TemperatureFit
+from ..plot import nll_curve, reliability_diagram, temperature_sweep
+from .report import BINS
 
 
 def sweep_picture(logits: np.ndarray, labels: np.ndarray, temperature: float) -> Figure:
@@ -37,27 +42,44 @@ def sweep_picture(logits: np.ndarray, labels: np.ndarray, temperature: float) ->
 
 
 def reliability_picture(
-    logits: np.ndarray, labels: np.ndarray, temperature: float, *, bins: int
+    probs: Sequence[ArrayLike], labels: np.ndarray, *, after: str, title: str
 ) -> Figure:
     """Draws the reliability diagrams before and after, side by side.
 
     Args:
-        logits: shape `(rows, 10)`.
-        labels: the digit that each row shows.
-        temperature: the learned one.
-        bins: the number of bins.
+        probs: the probabilities at temperature 1, and those at a better one.
+        labels: the class of each row.
+        after: what the better temperature is.
+        title: of the whole.
 
     Returns:
         The figure.
     """
     figure = Figure(figsize=(11, 6.4), layout="constrained")
-    titles = ("before: temperature 1", f"after: temperature {temperature:.2f}")
-    for ax, title, value in zip(
-        figure.subplots(1, 2), titles, (1.0, temperature), strict=True
-    ):
-        reliability_diagram(softmax(logits, value), labels, bins=bins, ax=ax)
-        ax.set_title(title)
-    figure.suptitle(f"Confidence and accuracy on {len(labels)} test digits")
+    names = ("before: temperature 1", f"after: {after}")
+    for ax, name, rows in zip(figure.subplots(1, 2), names, probs, strict=True):
+        reliability_diagram(rows, labels, bins=BINS, ax=ax)
+        ax.set_title(name)
+    figure.suptitle(title)
+    return figure
+
+
+def curve_picture(
+    logits: ArrayLike, labels: np.ndarray, fit: "TemperatureFit"
+) -> Figure:
+    """Draws the likelihood against temperature, with the fitted one marked.
+
+    Args:
+        logits: shape `(rows, classes)`.
+        labels: the class of each row.
+        fit: the temperature of these rows.
+
+    Returns:
+        The figure.
+    """
+    figure = Figure(figsize=(8, 5.6), layout="constrained")
+    ax = nll_curve(logits, labels, fit=fit, ax=figure.subplots())
+    ax.set_title(f"Negative log-likelihood on {len(labels)} rows")
     return figure
 
 

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import jax
 import jax.numpy as jnp
-from jax import lax
 from jax.typing import ArrayLike
 
 from .. import _checks, _derivatives
 from .._checks import Rule
+from .._newton import Move, search
 from .._rows import beside, fold, upcast
 from .._scale import over
 from ..kernels.moments.primitive import moments
 
 _ENTROPY = Rule(0, float("inf"), "pass nats, at most the log of the number of classes")
-
-# Newton roughly squares the error, so that a step this small is the last. What is left
-# to bisection, from the smallest number to the largest, is 8 steps and 24 for digits.
-_LAST_STEP = {4: 1e-4, 8: 5e-9}
-_MOST_STEPS = 100
 
 
 def solve_temperature(
@@ -109,50 +102,22 @@ def _solve(z: jax.Array, target: jax.Array) -> jax.Array:
     return jnp.where((allowed > 0) & (bad == 0) & (target >= 0), tau, jnp.nan)
 
 
-class _Search(NamedTuple):
-    tau: jax.Array
-    low: jax.Array  # a temperature whose entropy is too small
-    high: jax.Array  # a temperature whose entropy is not
-    done: jax.Array
-    steps: jax.Array
-
-
 def _newton(z, target, start, least, most, done) -> jax.Array:
     """The solution between the entropies `least` and `most`, where not `done`."""
-    info = jnp.finfo(target.dtype)
-    last_step = _LAST_STEP[target.dtype.itemsize]
 
-    def move(now: _Search) -> _Search:
+    def look(tau: jax.Array) -> Move:
         # In one pass what `entropy` and `heat_capacity` are made of.
-        _, log_z, _, mean, capacity = moments(z, now.tau, implementation=None)
+        _, log_z, _, mean, capacity = moments(z, tau, implementation=None)
         entropy = log_z - mean
-        low = jnp.where(entropy < target, now.tau, now.low)
-        high = jnp.where(entropy < target, now.high, now.tau)
         # For log((S - least) / (most - S)), which is nearly a line in log τ where S
         # itself is nearly flat.
         above, below = entropy - least, most - entropy
         ratio = (target - least) / above * (below / (most - target))
         step = jnp.log(ratio) * above / (most - least) * (below / capacity)
-        found = jnp.abs(step) <= last_step
-        tau = now.tau * jnp.exp(step)
-        inside = found | ((tau >= low) & (tau <= high))
-        tau = jnp.where(inside, tau, jnp.sqrt(low) * jnp.sqrt(high))
-        still = jnp.abs(tau - now.tau) <= 4 * info.eps * tau
-        moved = _Search(tau, low, high, found | still, now.steps + 1)
-        return jax.tree.map(lambda new, old: jnp.where(now.done, old, new), moved, now)
+        return Move(step, too_low=entropy < target)
 
-    first = _Search(
-        tau=jnp.clip(start, info.tiny, info.max),
-        low=jnp.full_like(target, info.tiny),
-        high=jnp.full_like(target, info.max),
-        done=done,
-        steps=jnp.zeros_like(target, jnp.int32),
-    )
-
-    def unfinished(now: _Search) -> jax.Array:
-        return jnp.any(~now.done & (now.steps < _MOST_STEPS))
-
-    return lax.while_loop(unfinished, move, first).tau
+    info = jnp.finfo(target.dtype)
+    return search(look, jnp.clip(start, info.tiny, info.max), done).tau
 
 
 @_solve.defjvp

@@ -1,5 +1,7 @@
 """Every message of `calibration`, word for word."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import pytest
@@ -8,6 +10,7 @@ from jaxtemp import calibration
 
 PROBS = jnp.array([[0.75, 0.25], [0.5, 0.5]])
 LABELS = jnp.array([0, 1])
+KEY = jax.random.key(0)
 
 WRONG = [
     (
@@ -119,6 +122,77 @@ WRONG = [
             "pass for example `bins=15`."
         ),
     ),
+    (
+        lambda: calibration.calibration_error(PROBS, LABELS, binning="rank"),
+        ValueError,
+        ("`binning` must be one of 'width', 'mass', got 'rank'; choose from these."),
+    ),
+    (
+        lambda: calibration.bootstrap(jnp.mean, KEY, PROBS, LABELS[:1]),
+        ValueError,
+        (
+            "`arrays` must be one or more, with the same number of rows, at least one, "
+            "on the first axis, got shapes [(2, 2), (1,)]; pass what `metric` takes."
+        ),
+    ),
+    (
+        lambda: calibration.bootstrap(jnp.mean, KEY),
+        ValueError,
+        (
+            "`arrays` must be one or more, with the same number of rows, at least one, "
+            "on the first axis, got shapes []; pass what `metric` takes."
+        ),
+    ),
+    (
+        lambda: calibration.bootstrap(jnp.mean, KEY, jnp.zeros(0)),
+        ValueError,
+        (
+            "`arrays` must be one or more, with the same number of rows, at least one, "
+            "on the first axis, got shapes [(0,)]; pass what `metric` takes."
+        ),
+    ),
+    (
+        lambda: calibration.bootstrap(jnp.mean, KEY, LABELS, samples=1),
+        ValueError,
+        (
+            "`samples` must be an integer >= 2, known when traced, got 1; "
+            "pass for example `samples=1000`."
+        ),
+    ),
+    (
+        lambda: calibration.bootstrap(jnp.mean, KEY, LABELS, level=95),
+        ValueError,
+        (
+            "`level` must be a number between 0 and 1, got 95; "
+            "pass for example `level=0.95`."
+        ),
+    ),
+    (
+        lambda: calibration.bootstrap(jnp.mean, 0, LABELS),
+        TypeError,
+        ("`key` must be a JAX random key, got int; make one with `jax.random.key(0)`."),
+    ),
+    (
+        lambda: calibration.bootstrap(calibration.brier_score, KEY, PROBS * 2, LABELS),
+        ValueError,
+        (
+            "`probs` must lie in [0, 1], got 1.5; "
+            "for logits pass `jaxtemp.softmax(logits)`."
+        ),
+    ),
+]
+# Every other metric makes the same checks.
+NEGATIVE = (
+    "`labels` must lie in [0, 2) for 2 classes, got -1; leave out rows without a class."
+)
+WRONG += [
+    (partial(metric, PROBS, jnp.array([0, -1])), ValueError, NEGATIVE)
+    for metric in (
+        calibration.brier_decomposition,
+        calibration.classwise_calibration_error,
+        calibration.maximum_calibration_error,
+        calibration.smooth_calibration_error,
+    )
 ]
 
 

@@ -26,13 +26,40 @@ def test_defaults_and_values():
     arguments = parse(["--seed", "4294967295", "--out", "a/b"])
     assert (arguments.seed, arguments.out) == (2**32 - 1, Path("a/b"))
     assert parse(["info"]).command == "info"
+    arguments = parse(["calibrate", "z.npy", "y.npy"])
+    assert arguments.files == [Path("z.npy"), Path("y.npy")]
+    assert (arguments.command, arguments.seed, arguments.out) == (
+        "calibrate",
+        None,
+        None,
+    )
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--seed", "5", "--out", "o", "calibrate", "a.npz"],
+        ["calibrate", "a.npz", "--seed", "5", "--out", "o"],
+        ["--seed", "4", "calibrate", "--seed", "5", "a.npz", "--out", "o"],
+    ],
+)
+def test_options_may_stand_before_or_after_the_command(words):
+    arguments = parse(words)
+    assert (arguments.seed, arguments.out) == (5, Path("o"))
 
 
 def test_help_says_what_it_does_and_needs(tmp_path):
     done = run("--help", cwd=tmp_path)
     assert done.returncode == 0
     assert done.stderr == ""
-    for words in ("--seed N", "--out DIR", "info", "Exit status", "jaxtemp[examples]"):
+    for words in (
+        "--seed N",
+        "--out DIR",
+        "info",
+        "calibrate",
+        "Exit status",
+        "jaxtemp[examples]",
+    ):
         assert words in done.stdout
     assert all(len(line) <= 88 for line in done.stdout.splitlines())
     assert list(tmp_path.iterdir()) == []
@@ -50,6 +77,10 @@ WRONG = [
     (["inform"], "argument COMMAND: invalid choice: 'inform'"),
     (["--seed", "1", "info"], "argument --seed: not allowed with info; leave it out"),
     (["--out", "a", "info"], "argument --out: not allowed with info; leave it out"),
+    (["calibrate"], "the following arguments are required: FILE"),
+    (["calibrate", "a", "b", "c"], "argument FILE: expected one or two, got 3; pass"),
+    (["calibrate", ""], "argument FILE: must name a file, got ''; pass for example"),
+    (["calibrate", "a", "--seed", "x"], "got 'x'; pass for example --seed 0"),
     (["info", "--all"], "unrecognized arguments: --all"),
 ]
 

@@ -1,0 +1,1 @@
+"""Cross-entropy along rows, and its Jacobian applied from either side."""

@@ -1,0 +1,268 @@
+"""Cross-entropy along rows and its Jacobian from either side, in plain JAX.
+
+With x = z - max z, s = 1/τ, c the target's weights and C their sum, the loss is
+C log Z - s Σ c x, and its derivative in z is s (C p - c). `forward` also returns what
+`push` and `pull` need of a row, so that each reads the logits once more and sums
+nothing twice.
+
+Where C p - c is a small difference of large numbers, as at the label of a row that is
+nearly certain, it is written C (p - 1) + (C - c), with p - 1 = expm1(log p) and C - c
+what the target gives to the other classes: one number a row.
+
+The steps along a row are those that XLA's CPU compiler computes together with the sum
+behind them: neither a comparison nor a choice is, a clipped product is. For the same
+reason the entry at the label is taken and put by its index.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from ..._rows import Rows, upcast
+from ..._scale import exponent_scale, factors, slope
+from .target import Target, put, take
+
+
+class Found(NamedTuple):
+    """What the forward pass knows of each row: numbers `[...]`.
+
+    Attributes:
+        top: The largest (capped) logit.
+        log_z: log Σ exp(x / τ).
+        total: C.
+        rest: What of C is elsewhere: not at the label or, for soft labels, not at the
+            maximum.
+        product: Σ c x.
+    """
+
+    top: jax.Array
+    log_z: jax.Array
+    total: jax.Array
+    rest: jax.Array
+    product: jax.Array
+
+
+def forward(
+    z, tau, target: Target, *, cap: float | None, rows: Rows, others=None
+) -> tuple[jax.Array, ...]:
+    """The loss, log Σ exp(z / τ), and the numbers of `Found`.
+
+    `others`, where given, sums exp(x / τ) over all classes but the label.
+    """
+    top = capped(rows.max(z), cap)
+    total, rest, product = _weigh(z, top, target, cap, rows)
+    log_z = None
+    if others is not None and not target.soft:
+        log_z = _log_z_beside(z, top, tau, target.labels, cap, others)
+    if log_z is None:
+        log_z = _log_z(z, top, tau, cap, rows)
+    a, b = (factor[..., None] for factor in factors(tau))
+    loss = jnp.where(total == 0, 0, total * log_z) - product * a * b
+    lse = jnp.where(top == -jnp.inf, -jnp.inf, top * a * b + log_z)
+    found = Found(top, log_z, total, rest, product)
+    return tuple(number[..., 0] for number in (loss, lse, *found))
+
+
+def _log_z(z, top, tau, cap, rows):
+    """Find log Σ exp(x / τ), the maxima's own terms put back by log1p.
+
+    A nearly certain row then keeps its small numbers.
+    """
+    info = jnp.finfo(top.dtype)
+    scale = exponent_scale(tau)[..., None]
+    huge = rows.constant(2.0 ** (info.maxexp - 1), tau)
+    z, top, scale, huge = rows.fence(z, top, scale, huge)
+    x = capped(z, cap) - top
+    below = rows.sum(jnp.minimum(jnp.exp(x * scale), -x * huge))
+    z, top, huge = rows.fence(z, top, huge)
+    x = capped(z, cap) - top
+    ties = rows.sum(jnp.maximum(1 + x * huge, 0))
+    return jnp.log1p(below + (ties - 1))
+
+
+def _log_z_beside(z, top, tau, label, cap, others):
+    """The same with the label's own term left out instead."""
+    rest = others(z, top, tau, label, cap)
+    if rest is None:
+        return None
+    inside = ((label >= 0) & (label < z.shape[-1]))[..., None]
+    x = jnp.where(inside, capped(take(z, label), cap) - top, -jnp.inf)
+    return jnp.log1p(rest + jnp.expm1(x * exponent_scale(tau)[..., None]))
+
+
+def _weigh(z, top, target, cap, rows):
+    """C, what of it is elsewhere, and Σ c x."""
+    if target.soft:
+        x, c = _spread(z, top, target, cap)
+        off_top = rows.sum(jnp.where(x == 0, 0, c))
+        return rows.sum(c), off_top, rows.sum(_product(c, x))
+    tilt = target.tilt[..., None]
+    own = _product(tilt, rows.sum(capped(take(z, target.labels), cap)) - top)
+    if target.even is None:
+        return tilt, 0 * tilt, own
+    x, c = _spread(z, top, target, cap)
+    total, at_label = rows.sum(c), rows.sum(take(c, target.labels))
+    return tilt + total, total - at_label, own + rows.sum(_product(c, x))
+
+
+def _spread(z, top, target, cap):
+    x = capped(z, cap) - top
+    return x, target.spread(x > -jnp.inf)
+
+
+def total(term, wide: tuple, numbers: tuple, rows: Rows) -> jax.Array:
+    """The sum along rows of `term`, computed anew."""
+    return rows.sum(term(*rows.fence(*wide, *numbers)))
+
+
+def push(
+    z, tau, found: Found, target: Target, dz, dtau, *, cap: float | None, rows: Rows
+) -> tuple[jax.Array, jax.Array]:
+    """The tangents of loss and log-sum-exp for tangents of logits and temperature."""
+    found = Found(*(number[..., None] for number in found))
+    dtau, s = dtau[..., None], slope(tau)[..., None]
+    x = capped(z, cap) - found.top
+    p = jnp.exp(_log_p(x, tau, found))
+    t = jnp.where(x > -jnp.inf, _in_logits(upcast(dz), z, cap), 0)
+    # About the class that `rest` is without, whose own term is then zero.
+    if target.soft:
+        about = t - rows.sum(jnp.where(p > 0.5, t, 0))
+    else:
+        about = t - rows.sum(take(t, target.labels))
+    c = target.spread(x > -jnp.inf)
+    dloss = found.total * rows.sum(p * about)
+    if c is not None:
+        dloss -= rows.sum(c * about)
+    mean = rows.sum(p * _summable(x))
+    dloss -= (found.total * mean - found.product) * s * dtau
+    dlse = rows.sum(p * t) - (mean + found.top) * s * dtau
+    live = found.top != -jnp.inf
+    dloss = jnp.where(live & ~jnp.isinf(found.product), dloss * s, 0)
+    return dloss[..., 0], jnp.where(live, dlse * s, 0)[..., 0]
+
+
+def pull(
+    z,
+    tau,
+    found: Found,
+    target: Target,
+    g,
+    g_lse,
+    *,
+    cap: float | None,
+    rows: Rows,
+    total=total,
+) -> tuple[jax.Array, jax.Array]:
+    """The cotangents of logits and temperature: the transpose of `push`.
+
+    `total` sums a function of classes, anew.
+    """
+    found = Found(*(number[..., None] for number in found))
+    g, g_lse, s = (number[..., None] for number in (g, g_lse, slope(tau)))
+    lost = jnp.isinf(found.product)
+    g, product = jnp.where(lost, 0, g), jnp.where(lost, 0, found.product)
+    # A row without a cotangent gets none back, whatever it holds.
+    live = ((g != 0) | (g_lse != 0)) & (found.top != -jnp.inf)
+    mass = g * found.total + g_lse
+
+    dz = _to_classes(z, tau, found, target, (g, g_lse, mass, s, live), cap, rows)
+    if not target.soft:
+        own = take(z, target.labels)
+        x = capped(own, cap) - found.top
+        at_label = _exact(_log_p(x, tau, found), found, g, g_lse) * s
+        at_label = jnp.where(live & (x > -jnp.inf), at_label, 0)
+        dz = put(dz, target.labels, _in_logits(at_label, own, cap))
+
+    if cap is None and z.dtype == tau.dtype:
+        to_tau = total(_moment, (dz, z), (found.top,), rows)
+    else:  # stored cotangents are rounded, or in other logits
+        term = functools.partial(_weighed, cap)
+        low = rows.constant(_lowest(found.top), tau)
+        numbers = found.top, exponent_scale(tau)[..., None], low
+        mean = total(term, (z,), numbers, rows)
+        to_tau = (mass * mean * jnp.exp(-found.log_z) - g * product) * s
+    dtau = -(to_tau + g_lse * found.top * s) * s
+    return dz, jnp.where(live, dtau, 0)[..., 0]
+
+
+def _moment(dz, z, top):
+    return dz * _summable(z - top)
+
+
+def _weighed(cap, z, top, scale, low):
+    x = capped(z, cap) - top
+    return jnp.exp(x * scale) * jnp.maximum(x, low)
+
+
+def _to_classes(z, tau, found, target, numbers, cap, rows):
+    """The cotangents of logits, but for the label's own where it is an integer."""
+    g, g_lse, mass, s, live = numbers
+    at_top = _exact(-found.log_z, found, g, g_lse) * s
+    # What is known of a row is computed once, not for each class.
+    z, top, log_z, scale, at_top, g, mass, live = rows.fence(
+        z,
+        found.top,
+        found.log_z,
+        exponent_scale(tau)[..., None],
+        at_top,
+        g * s,
+        mass * s,
+        live,
+    )
+    x = capped(z, cap) - top
+    p = jnp.exp(x * scale - log_z)
+    dx = mass * p
+    c = target.spread(x > -jnp.inf)
+    if c is not None:
+        dx -= g * c
+    if target.soft:
+        dx = jnp.where(p > 0.5, at_top, dx)
+    return jnp.where(live, _in_logits(dx, z, cap), 0).astype(z.dtype)
+
+
+def _log_p(x, tau, found):
+    return x * exponent_scale(tau)[..., None] - found.log_z
+
+
+def _exact(log_p, found, g, g_lse):
+    """Gradient in x at the class of which `rest` is the others' weight."""
+    own = found.total * jnp.expm1(log_p) + found.rest
+    return g * own + g_lse * jnp.exp(log_p)
+
+
+def _in_logits(dx, z, cap):
+    """A derivative in capped logits as one in the logits."""
+    return dx if cap is None else dx * cap_slope(z, cap)
+
+
+def _summable(x):
+    """`x` without infinities, far enough from overflow to be weighed and summed."""
+    return jnp.maximum(x, _lowest(x))
+
+
+def _lowest(x):
+    return float(jnp.finfo(x.dtype).min) * 2.0**-20
+
+
+def _product(c, x):
+    """`c x`, where a class of no weight counts nothing even if excluded."""
+    return jnp.where(c != 0, c * x, 0)
+
+
+def capped(z: jax.Array, cap: float | None) -> jax.Array:
+    """The logits in the type in which they are summed, bounded by `±cap`."""
+    z = upcast(z)
+    if cap is None:
+        return z
+    # A mask stays one, and what is no number too.
+    return jnp.where(jnp.isinf(z), z, cap * jnp.tanh(z / cap))
+
+
+def cap_slope(z: jax.Array, cap: float) -> jax.Array:
+    """The derivative of `capped`, 1 - tanh², without its cancellation."""
+    a = 2 * upcast(z) / cap
+    return 4 * jax.nn.sigmoid(a) * jax.nn.sigmoid(-a)
