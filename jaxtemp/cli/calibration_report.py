@@ -24,6 +24,7 @@ _STATUS = {
     Status.ANTI_CALIBRATED: "none: the labels' logits are no higher than the others'",
     Status.FLAT: "none: all temperatures are as likely",
     Status.NOT_CONVERGED: "none: the search did not converge",
+    Status.INVALID: "none: a label is on a class that its row excludes",
 }
 
 
