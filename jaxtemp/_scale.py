@@ -30,7 +30,9 @@ def factors(tau: jax.Array) -> tuple[jax.Array, jax.Array]:
     ends = [(kind.zero, huge), (kind.infinite, tiny)]
     for end, factor in ends:
         a, b = jnp.where(end, factor, a), jnp.where(end, factor, b)
-    return jnp.where(kind.negative, jnp.nan, a).astype(tau.dtype), b.astype(tau.dtype)
+    a = jnp.where(kind.negative, jnp.nan, a)
+    # Of two factors that it knows, XLA would make one, which overflows.
+    return lax.optimization_barrier((a.astype(tau.dtype), b.astype(tau.dtype)))
 
 
 def exponent_scale(tau: jax.Array) -> jax.Array:
