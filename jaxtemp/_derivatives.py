@@ -16,7 +16,7 @@ from jax import lax
 from jax.interpreters import ad
 
 from ._rows import reductions, upcast
-from ._scale import factors, over
+from ._scale import over, quotient
 from .kernels.moments import xla as moments_xla
 from .kernels.moments.primitive import moments
 from .kernels.softmax import primitive as kernel
@@ -155,8 +155,7 @@ def _without_empty_rows(z, rows):
 
 
 def _logsumexp(tau, m, log_z, mean_z, mean_u, variance):
-    a, b = factors(tau)
-    return jnp.where(m == -jnp.inf, -jnp.inf, m * a * b + log_z)
+    return jnp.where(m == -jnp.inf, -jnp.inf, quotient(m, tau) + log_z)
 
 
 def _logsumexp_weights(z, tau, p, u, rows, axis_name):

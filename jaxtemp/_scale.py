@@ -16,7 +16,7 @@ from jax import lax
 _BITS = {4: jnp.int32, 8: jnp.int64}
 
 
-def factors(tau: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _factors(tau: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Two numbers `a`, `b` with `x * a * b = x / τ`, limits included; NaN if τ < 0."""
     kind = _classify(tau)
     info = jnp.finfo(tau.dtype)
@@ -30,9 +30,30 @@ def factors(tau: jax.Array) -> tuple[jax.Array, jax.Array]:
     ends = [(kind.zero, huge), (kind.infinite, tiny)]
     for end, factor in ends:
         a, b = jnp.where(end, factor, a), jnp.where(end, factor, b)
-    a = jnp.where(kind.negative, jnp.nan, a)
-    # Of two factors that it knows, XLA would make one, which overflows.
-    return lax.optimization_barrier((a.astype(tau.dtype), b.astype(tau.dtype)))
+    return jnp.where(kind.negative, jnp.nan, a).astype(tau.dtype), b.astype(tau.dtype)
+
+
+def exponent(x: jax.Array, tau: jax.Array) -> jax.Array:
+    """`x / τ` of an `x` that is at most zero, limits included; NaN if τ < 0.
+
+    Zero comes out as -0.0.
+    """
+    a, b = _factors(tau)
+    # Two factors that XLA knows and nothing parts become one, which overflows.
+    return jnp.abs(x * a) * -b
+
+
+@jax.custom_jvp
+def quotient(x: jax.Array, tau: jax.Array) -> jax.Array:
+    """`x / τ`: ±inf at τ = 0 unless x is 0, and 0 at τ = ∞; both have derivative 0."""
+    return jnp.sign(x) * -exponent(x, tau)
+
+
+@quotient.defjvp
+def _quotient_jvp(primals, tangents):
+    x, tau = primals
+    dx, dtau = tangents
+    return quotient(x, tau), over(dx - over(x, tau) * dtau, tau)
 
 
 def exponent_scale(tau: jax.Array) -> jax.Array:

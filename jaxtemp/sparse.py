@@ -21,7 +21,7 @@ from jax.typing import ArrayLike
 
 from . import _checks
 from ._rows import beside, fold, upcast
-from ._scale import factors, over
+from ._scale import exponent, over
 from ._threshold import centred, root
 
 _ALPHA = _checks.Rule(1, 2, "pass 1 for softmax, 1.5, or 2 for sparsemax")
@@ -146,8 +146,7 @@ def _solve(z, tau, alpha, exponential):
     one step finds P.
     """
     a = _order(alpha)[..., None]
-    first, second = factors(tau[..., None])
-    u = (z - jnp.max(z, axis=-1, keepdims=True)) * first * second
+    u = exponent(z - jnp.max(z, axis=-1, keepdims=True), tau[..., None])
     u = jnp.where(z > -jnp.inf, jnp.maximum(u, _FAR), _FAR)
 
     def excess(log_top):

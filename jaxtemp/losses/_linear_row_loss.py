@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.custom_derivatives import SymbolicZero
 
-from .._scale import exponent_scale, factors, over
+from .._scale import exponent_scale, over, quotient
 from ..kernels.cross_entropy.xla import cap_slope
 from ._chunks import Chunk, over_chunks, vary_alike
 from ._layer import Layer
@@ -71,15 +71,15 @@ def _row_loss(layer, tau, labels, weights, cap, axis_name):
         top = lax.pmax(seen.top, axis_name)
         seen = lax.psum(seen.about(top, tau), axis_name)._replace(top=top)
 
-    a, b = factors(tau)
     log_z = jnp.log1p(seen.below + (seen.ties - 1))
     even = None
     if seen.mass is not None and seen.moment is not None:
-        even = seen.mass * log_z - seen.moment * a * b
+        even = seen.mass * log_z - quotient(seen.moment, tau)
+    lse = quotient(seen.top, tau) + log_z
     loss = RowLoss(
-        label=log_z - (seen.at_label - seen.top) * a * b,
+        label=log_z - quotient(seen.at_label - seen.top, tau),
         even=even,
-        logsumexp=jnp.where(seen.top == -jnp.inf, -jnp.inf, seen.top * a * b + log_z),
+        logsumexp=jnp.where(seen.top == -jnp.inf, -jnp.inf, lse),
         allowed=seen.allowed,
     )
     return loss, _Found(log_z, seen.mass, seen.top)

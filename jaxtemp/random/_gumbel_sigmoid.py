@@ -12,7 +12,7 @@ from jax.typing import ArrayLike
 
 from .. import _checks
 from .._rows import accumulator
-from .._scale import factors, over
+from .._scale import over, quotient
 from ._carry import carry
 from ._keys import typed
 from ._standard import logistic
@@ -137,8 +137,7 @@ def _temperature(value, shape: tuple[int, ...], dtype) -> jax.Array:
 @functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
 def _sigmoid(x: jax.Array, tau: jax.Array, log: bool) -> jax.Array:
     """`sigmoid(x / τ)`, or its logarithm."""
-    a, b = factors(tau)
-    u = x * a * b
+    u = quotient(x, tau)
     return -jnp.logaddexp(-u, 0) if log else lax.logistic(u)
 
 

@@ -10,7 +10,7 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from .._rows import fold, upcast
-from .._scale import factors, over
+from .._scale import over, quotient
 from .._threshold import centred, root
 from ._carry import carry
 from ._noise import row_gumbel
@@ -117,8 +117,7 @@ def _solve(score, tau, k: int) -> tuple[jax.Array, jax.Array]:
 
     # Beyond `far` a sigmoid is 0 or 1.
     far = -2 * math.log(float(jnp.finfo(score.dtype).tiny))
-    first, second = factors(tau[..., None])
-    u = (score - last + (last - following) / 2) * first * second
+    u = quotient(score - last + (last - following) / 2, tau[..., None])
     u = jnp.clip(jnp.where(score == -jnp.inf, -far, u), -far, far)
     u = jnp.where(following == -jnp.inf, jnp.where(chosen, far, -far), u)
 

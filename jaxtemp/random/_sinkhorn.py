@@ -11,7 +11,7 @@ from jax.typing import ArrayLike
 
 from .. import _checks
 from .._rows import Folded, fold, upcast
-from .._scale import factors, over
+from .._scale import exponent, over
 from .._threshold import centred
 from ._noise import row_gumbel
 
@@ -167,8 +167,8 @@ def _balance(score, tau, steps: int, tolerance) -> tuple[jax.Array, jax.Array]:
     coldest = spread * float(jnp.finfo(x.dtype).eps) * 1e-3
     tau = jnp.where(tau >= 0, jnp.maximum(tau, coldest), jnp.nan)
     t = jnp.maximum(tau, spread)
-    first, second = factors(t[..., None, None])
-    a, _ = _with_columns(jnp.where(allowed, x * first * second, -jnp.inf))
+    scaled = exponent(x, t[..., None, None])
+    a, _ = _with_columns(jnp.where(allowed, scaled, -jnp.inf))
 
     def move(state):
         step, a, t, taken, moving = state

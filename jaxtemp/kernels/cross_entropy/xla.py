@@ -23,7 +23,7 @@ import jax
 import jax.numpy as jnp
 
 from ..._rows import Rows, upcast
-from ..._scale import exponent_scale, factors, slope
+from ..._scale import exponent_scale, quotient, slope
 from .target import Target, put, take
 
 
@@ -60,9 +60,8 @@ def forward(
         log_z = _log_z_beside(z, top, tau, target.labels, cap, others)
     if log_z is None:
         log_z = _log_z(z, top, tau, cap, rows)
-    a, b = (factor[..., None] for factor in factors(tau))
-    loss = jnp.where(total == 0, 0, total * log_z) - product * a * b
-    lse = jnp.where(top == -jnp.inf, -jnp.inf, top * a * b + log_z)
+    loss = jnp.where(total == 0, 0, total * log_z) - quotient(product, tau[..., None])
+    lse = jnp.where(top == -jnp.inf, -jnp.inf, quotient(top, tau[..., None]) + log_z)
     found = Found(top, log_z, total, rest, product)
     return tuple(number[..., 0] for number in (loss, lse, *found))
 

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from ..._rows import Rows, upcast
-from ..._scale import factors
+from ..._scale import exponent
 
 
 def forward(z, tau, *, rows: Rows) -> tuple[jax.Array, ...]:
@@ -17,10 +17,9 @@ def forward(z, tau, *, rows: Rows) -> tuple[jax.Array, ...]:
     first value, so that large logits of both signs do not leave their rounding in it.
     """
     wide = upcast(z)
-    a, b = (factor[..., None] for factor in factors(tau))
     m = rows.max(wide)
     x = wide - m
-    u = x * a * b
+    u = exponent(x, tau[..., None])
     e = jnp.exp(u)
     below = jnp.sign(x)  # 0 at a maximum, -1 below it
     rest = -rows.sum(below * e) + (rows.sum(1 + below) - 1)

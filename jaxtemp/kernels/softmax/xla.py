@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from ..._rows import Rows, upcast
-from ..._scale import exponent_scale, factors, slope
+from ..._scale import exponent, exponent_scale, slope
 
 
 def forward(z, tau, *, log: bool, rows: Rows) -> tuple[jax.Array]:
@@ -22,9 +22,9 @@ def forward(z, tau, *, log: bool, rows: Rows) -> tuple[jax.Array]:
     if not log:
         e = jnp.exp(x * exponent_scale(tau)[..., None])
         return ((e / rows.spread(rows.sum(e), e)).astype(z.dtype),)
-    a, b = (factor[..., None] for factor in factors(tau))
-    u = x * a * b
-    return ((u - jnp.log(rows.sum(jnp.exp(u)))).astype(z.dtype),)
+    u = exponent(x, tau[..., None])
+    # Of -0.0 and this zero, the sum is a plain zero.
+    return ((u + (0 - jnp.log(rows.sum(jnp.exp(u))))).astype(z.dtype),)
 
 
 def push(z, tau, dz, dtau, *, log: bool, rows: Rows) -> tuple[jax.Array]:
