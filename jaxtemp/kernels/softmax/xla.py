@@ -35,7 +35,7 @@ def push(z, tau, dz, dtau, *, log: bool, rows: Rows) -> tuple[jax.Array]:
     u = _summable(u, tau, rows) if log else jnp.maximum(u, -1e4)
     t = upcast(dz) - u * dtau[..., None]
     t = jnp.where(_allowed(z), t, 0) if log else t
-    t = t - rows.sum(t * jnp.round(p))
+    t = _from_own(t, p, rows)
     centred = t - rows.sum(p * t)
     out = jnp.where(_allowed(z), centred, 0) if log else p * centred
     return ((out * slope(tau)[..., None]).astype(z.dtype),)
@@ -51,7 +51,7 @@ def pull(z, tau, g, *, log: bool, rows: Rows) -> tuple[jax.Array, jax.Array]:
         q = _pull_log(p, jnp.where(_allowed(z), upcast(g), 0), rows)
         dtau = -rows.sum(q * _summable(u, tau, rows)) * s
         return (q * s).astype(z.dtype), dtau[..., 0]
-    h = upcast(g) - rows.sum(upcast(g) * jnp.round(p))
+    h = _from_own(upcast(g), p, rows)
     dz = p * (h - rows.sum(p * h)) * s
     # Distances computed anew: to store them for this second sum would cost more. As
     # dz is large where they are small, the products stay in range, but for terms that
@@ -60,6 +60,16 @@ def pull(z, tau, g, *, log: bool, rows: Rows) -> tuple[jax.Array, jax.Array]:
     x = _summable(upcast(z), tau, rows)
     dtau = -rows.sum(weight * (x - rows.max(x))) * s
     return dz.astype(z.dtype), dtau[..., 0]
+
+
+def _from_own(x, p, rows):
+    """`x` less its value at the class of most mass, where that is exactly zero.
+
+    As a bare difference it would not be: XLA may fuse it with a product that `x` is,
+    and so round it once where its subtrahend was rounded twice.
+    """
+    own = jnp.round(p)
+    return (x - rows.sum(x * own)) * (1 - own)
 
 
 def _pull_log(p, g, rows):
