@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from . import learning as learning
     from . import losses as losses
     from . import plot as plot
+    from . import policies as policies
     from . import random as random
     from . import sampling as sampling
     from . import sparse as sparse
@@ -33,7 +34,7 @@ __getattr__, __dir__ = _on_demand(
     __name__,
     modules=(
         *("calibration", "kernels", "learning", "losses"),
-        *("plot", "random", "sampling", "sparse"),
+        *("plot", "policies", "random", "sampling", "sparse"),
     ),
     names={
         "random": ("categorical", "gumbel_softmax"),
