@@ -27,6 +27,11 @@ class Folded:
     axis: int
     where: jax.Array | None
 
+    def parameter(self, name: str, value, rule: _checks.Rule, dtype=None) -> jax.Array:
+        """Check a number of every row, and lay it out as the rows are."""
+        shape, dtype = self.logits.shape[:-1], dtype or self.temperature.dtype
+        return beside(_checks.per_row(name, value, shape, dtype, rule), self.logits)
+
     def unfold(self, wide: jax.Array) -> jax.Array:
         """Put the class axis of a result of the logits' shape back."""
         if self.where is not None:

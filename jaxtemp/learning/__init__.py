@@ -4,7 +4,8 @@ A parametrisation turns an unconstrained array, which any optimiser may move, in
 temperature: [`Log`][jaxtemp.learning.Log], [`Softplus`][jaxtemp.learning.Softplus],
 [`Bounded`][jaxtemp.learning.Bounded] and [`LogScale`][jaxtemp.learning.LogScale].
 These are plain functions of arrays and need nothing but JAX;
-[`clamp`][jaxtemp.learning.clamp] is an optax step that goes last in a chain.
+[`clamp`][jaxtemp.learning.clamp] is an optax step that goes last in a chain, and
+[`clamp_scale`][jaxtemp.learning.clamp_scale] is CLIP's.
 [`schedules`][jaxtemp.learning.schedules] anneal a temperature, and
 [`solve_temperature`][jaxtemp.learning.solve_temperature] finds the one that gives a
 wanted entropy.
@@ -25,6 +26,7 @@ from typing import TYPE_CHECKING
 from .._on_demand import on_demand as _on_demand
 from . import schedules as schedules
 from ._clamp import clamp as clamp
+from ._clamp import clamp_scale as clamp_scale
 from ._parametrization import Bounded as Bounded
 from ._parametrization import Log as Log
 from ._parametrization import LogScale as LogScale

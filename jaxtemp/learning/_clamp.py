@@ -1,12 +1,13 @@
 """The projection of a learned temperature as a step of an optax chain."""
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 
 from .._extras import missing_extra
-from ._parametrization import Parametrization, check_parametrization
+from ._parametrization import LogScale, Parametrization, check_parametrization
 
 if TYPE_CHECKING:
     import optax
@@ -63,3 +64,42 @@ def clamp(parametrization: Parametrization) -> "optax.GradientTransformation":
         return jax.tree.map(shorten, updates, params), state
 
     return optax.GradientTransformation(lambda params: optax.EmptyState(), update)
+
+
+def clamp_scale(
+    maximum: float = 100.0, minimum: float = 1.0
+) -> "optax.GradientTransformation":
+    r"""Keeps a learned logit scale within bounds, as CLIP does after each update.
+
+    The parameter is $\log s$ of a scale $s = 1/\tau$, and stays in
+    $[\log \mathrm{minimum}, \log \mathrm{maximum}]$. It is `clamp` with
+    `LogScale(lower=1 / maximum, upper=1 / minimum)`, and what `clamp` says holds.
+
+    Args:
+        maximum: the greatest scale. CLIP found 100 necessary to keep training stable.
+        minimum: the least scale, 1 in CLIP's code; 0 for none.
+
+    Returns:
+        An `optax.GradientTransformation` without state, whose `update` needs `params`.
+
+    Raises:
+        ImportError: if optax is not installed.
+        ValueError: if not `0 <= minimum < maximum < inf`.
+
+    >>> import optax
+    >>> from jaxtemp import learning
+    >>> optimizer = optax.chain(optax.sgd(1.0), learning.clamp_scale(100.0))
+    >>> log_scale = jnp.log(1 / 0.07)
+    >>> update, _ = optimizer.update(-5.0, optimizer.init(log_scale), log_scale)
+    >>> f"{jnp.exp(optax.apply_updates(log_scale, update)):.2f}"
+    '100.00'
+
+    Source: Radford et al. 2021, *Learning Transferable Visual Models From Natural
+    Language Supervision*, section 2.5.
+    """
+    if not 0 <= minimum < maximum < math.inf:
+        raise ValueError(
+            f"`maximum` must be finite and above `minimum={minimum!r}`, which is at "
+            f"least 0, got {maximum!r}; pass for example `maximum=100.0`."
+        )
+    return clamp(LogScale(1 / maximum, 1 / minimum if minimum else math.inf))

@@ -10,8 +10,9 @@ from jax.typing import ArrayLike
 
 from .. import _checks as checks
 from .. import kernels
-from .._rows import Folded, beside, fold, reductions
+from .._rows import Folded, fold, reductions
 from . import _checks
+from ._options import row_option, z_penalty
 from ._row_loss import row_loss
 from ._targets import read_labels, target
 
@@ -125,9 +126,7 @@ def cross_entropy(
     weights = None
     if class_weights is not None:
         weights = _checks.class_weights(class_weights, z.shape[-1])
-    smoothing = _row_parameter(
-        "label_smoothing", label_smoothing, rows, _checks.SMOOTHING
-    )
+    smoothing = row_option("label_smoothing", label_smoothing, rows, _checks.SMOOTHING)
     goal = target(
         known,
         tau.dtype,
@@ -139,34 +138,18 @@ def cross_entropy(
     loss, lse = row_loss(
         z, tau, goal, cap=cap, axis_name=axis_name, implementation=implementation
     )
-    penalty = _row_parameter("z_loss", z_loss, rows, _checks.Z_LOSS)
+    penalty = row_option("z_loss", z_loss, rows, _checks.Z_LOSS)
     if penalty is not None:
         # What is ignored may be NaN.
         counted = lse if known.ignored is None else jnp.where(known.ignored, 0, lse)
-        loss += _squared(penalty, counted)
+        loss += z_penalty(penalty, counted)
     if known.ignored is not None:
         loss = jnp.where(known.ignored, 0, loss)
     loss = loss.astype(z.dtype)
     return (loss, lse.astype(z.dtype)) if return_logsumexp else loss
 
 
-def _row_parameter(name: str, value, rows: Folded, rule) -> jax.Array | None:
-    """A parameter of every row; `None` where it is the number 0."""
-    shape = rows.logits.shape[:-1]
-    array = checks.per_row(name, value, shape, rows.temperature.dtype, rule)
-    if isinstance(value, (int, float)) and value == 0:
-        return None
-    return beside(array, rows.logits)
-
-
 def _count_allowed(rows: Folded, axis_name: str | None) -> jax.Array:
     """The number of allowed classes of each row, on all devices."""
     allowed = (rows.logits > -jnp.inf).astype(rows.temperature.dtype)
     return reductions(axis_name).sum(allowed)[..., 0]
-
-
-def _squared(penalty: jax.Array, lse: jax.Array) -> jax.Array:
-    """`penalty lse²`, zero where there is no penalty; flat where it is infinite."""
-    infinite = jnp.isinf(lse)
-    square = penalty * jnp.square(jnp.where(infinite, 0, lse))
-    return jnp.where(infinite & (penalty != 0), jnp.inf, square)

@@ -9,9 +9,9 @@ from jax.typing import ArrayLike
 from .. import _checks as checks
 from .._rows import Folded, beside
 from . import _checks
-from ._cross_entropy import _row_parameter, _squared
 from ._layer import read_layer
 from ._linear_row_loss import row_loss
+from ._options import row_option, z_penalty
 from ._targets import Labels, read_labels, target
 
 
@@ -104,10 +104,8 @@ def linear_cross_entropy(
     if class_weights is not None:
         weights = _checks.class_weights(class_weights, classes)
     rows = Folded(layer.hidden, tau, -1, None)
-    smoothing = _row_parameter(
-        "label_smoothing", label_smoothing, rows, _checks.SMOOTHING
-    )
-    penalty = _row_parameter("z_loss", z_loss, rows, _checks.Z_LOSS)
+    smoothing = row_option("label_smoothing", label_smoothing, rows, _checks.SMOOTHING)
+    penalty = row_option("z_loss", z_loss, rows, _checks.Z_LOSS)
 
     if known.ignored is not None:
         layer = layer._replace(hidden=_readable(layer.hidden, known.ignored))
@@ -129,7 +127,7 @@ def linear_cross_entropy(
     # As that of a label which is not allowed: it stays so, whatever moves.
     loss = jnp.where(jnp.isposinf(loss), jnp.inf, loss)
     if penalty is not None:
-        loss += _squared(penalty, found.logsumexp)
+        loss += z_penalty(penalty, found.logsumexp)
     if known.ignored is not None:
         loss = jnp.where(known.ignored, 0, loss)
     return (loss, found.logsumexp) if return_logsumexp else loss
