@@ -16,6 +16,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from .._order import decode, encode
+
 
 # Compiled as one: a loop that is called outside of `jit` is compiled at every call.
 @functools.partial(jax.jit, static_argnames=("ties", "last"))
@@ -46,11 +48,14 @@ def prefix(
     """
     classes = score.shape[-1]
     blocks = functools.partial(_blocks, width=min(classes, _WIDTH))
-    key = blocks(jnp.where(score > -jnp.inf, _encode(score), 0))
+    key = blocks(jnp.where(score > -jnp.inf, encode(score), 0))
     weight = jnp.int32(1) if weight is None else blocks(weight)
     target = target[..., None]
     bits = 8 * key.dtype.itemsize
-    line = _Line(lambda value: _encode(value.astype(score.dtype)), _decoder(score))
+    line = _Line(
+        lambda value: encode(value.astype(score.dtype)),
+        functools.partial(decode, dtype=score.dtype),
+    )
     found = _search(_start(key, weight), key, weight, target, line, bits)
     present = key > 0
     if ties == "all":
@@ -194,28 +199,6 @@ def _reduce(key, weight, above, below) -> tuple[jax.Array, ...]:
     for axis in (key.ndim - 1, key.ndim - 2):
         operands = lax.reduce(operands, (zero, most, least), combine, (axis,))
     return tuple(x[..., None, None] for x in operands)
-
-
-def _encode(score: jax.Array) -> jax.Array:
-    """Unsigned integers in the order of the numbers; equal where these are."""
-    kind = jnp.dtype(f"uint{8 * score.dtype.itemsize}")
-    bits = lax.bitcast_convert_type(score, kind)
-    sign = jnp.left_shift(jnp.ones((), kind), 8 * kind.itemsize - 1)
-    bits = jnp.where(bits == sign, 0, bits)  # -0.0 equals 0.0
-    return jnp.where(bits >= sign, ~bits, bits | sign)
-
-
-def _decoder(score: jax.Array) -> Callable[[jax.Array], jax.Array]:
-    """The way back from `_encode`, to a type that interpolates."""
-    dtype = score.dtype
-    wide = jnp.float64 if dtype == jnp.float64 else jnp.float32
-
-    def decode(key: jax.Array) -> jax.Array:
-        sign = jnp.left_shift(jnp.ones((), key.dtype), 8 * key.dtype.itemsize - 1)
-        bits = jnp.where(key >= sign, key ^ sign, ~key)
-        return lax.bitcast_convert_type(bits, dtype).astype(wide)
-
-    return decode
 
 
 _INTEGERS = _Line(

@@ -10,10 +10,10 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from .. import _checks, kernels
-from .._rows import Folded, accumulator, beside, fold
+from .._rows import beside, fold
+from ..kernels.kth.primitive import kth
 from ..kernels.sample.primitive import sample as kernel
 from ..random._keys import row_words
-from . import filters
 
 _TOP_K = _checks.Rule(0, float("inf"), "pass 0 or None to keep all", integer=True)
 _TOP_P = _checks.Rule(0, 1, "pass 1 or None to keep all, 0 for the likeliest")
@@ -92,41 +92,30 @@ def sample(
     rows = fold(logits, temperature, axis=axis, where=where)
     words = tuple(w[..., 0] for w in row_words(key, rows.temperature.shape))
     z, tau = lax.stop_gradient((rows.logits, rows.temperature))
-    numbers = _numbers(rows, top_p=(top_p, _TOP_P, 1.0), min_p=(min_p, _MIN_P, 0.0))
+    p = rows.parameter("top_p", 1.0 if top_p is None else top_p, _TOP_P)
+    least = rows.parameter("min_p", 0.0 if min_p is None else min_p, _MIN_P)
+    operands = (p, least, *(beside(word, z) for word in words))
+    first = ties == "index"
     run = functools.partial(
         kernel,
         use_p=top_p is not None,
         use_min=min_p is not None,
-        first=ties == "index",
+        first=first,
         implementation=implementation,
     )
-    operands = (tau, *numbers, *(beside(word, z) for word in words))
+    everything = jnp.full_like(tau, -jnp.inf), jnp.zeros_like(tau, jnp.int32)
     if top_k is None:
-        return run(z, *operands)[0]
-    if isinstance(top_k, int) and ties == "index" and 0 < top_k <= _FEW:
-        _check_k(top_k, rows)
+        return run(z, tau, *everything, *operands, use_k=False)[0]
+    k = rows.parameter("top_k", top_k, _TOP_K, jnp.int32)
+    # XLA's CPU compiler sorts whole rows of any other type.
+    searched = z.dtype != jnp.float32 or not first
+    if isinstance(top_k, int) and not searched and 0 < top_k <= _FEW:
         z, ids = lax.top_k(z, min(top_k, z.shape[-1]))
-        (drawn,) = run(z, *operands)
+        (drawn,) = run(z, tau, *everything, *operands, use_k=False)
         found = jnp.take_along_axis(ids, jnp.maximum(drawn, 0)[..., None], axis=-1)
         return jnp.where(drawn < 0, -1, found[..., 0])
-    return run(filters.top_k(z, _check_k(top_k, rows), ties=ties), *operands)[0]
+    bound = kth(z, k, first=first, implementation=implementation)
+    return run(z, tau, *bound, *operands, use_k=True)[0]
 
 
 _FEW = 1024  # as many as `lax.top_k` finds faster than a search
-
-
-def _numbers(rows: Folded, **given) -> list[jax.Array]:
-    """Parameters of rows, each laid out as the rows are."""
-    shape, dtype = rows.temperature.shape, accumulator(rows.logits.dtype)
-    return [
-        beside(
-            _checks.per_row(name, off if value is None else value, shape, dtype, rule),
-            rows.logits,
-        )
-        for name, (value, rule, off) in given.items()
-    ]
-
-
-def _check_k(top_k, rows: Folded) -> jax.Array:
-    k = _checks.per_row("top_k", top_k, rows.temperature.shape, jnp.int32, _TOP_K)
-    return beside(k, rows.logits)

@@ -75,7 +75,9 @@ def grow(z, tau) -> Tree:
     scale = exponent_scale(tau)
     masses: tuple[jax.Array, ...] = ()
     if z.shape[-1] > WIDTH:
-        x = upcast(z) - upcast(jnp.max(z, axis=-1, keepdims=True))
+        # What it had in common with a gather would be stored: half types as float32.
+        x = upcast(lax.optimization_barrier(z))
+        x = x - upcast(jnp.max(z, axis=-1, keepdims=True))
         masses = levels(block_sums(jnp.exp(x * scale[..., None])))
     return Tree(z, masses, scale)
 
