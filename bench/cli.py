@@ -19,9 +19,11 @@ from bench import (
     categorical,
     concrete,
     cross_entropy,
+    fit_temperature,
     gumbel_softmax,
     harness,
     jax_side,
+    linear_cross_entropy,
     machine,
     report,
     results,
@@ -31,7 +33,10 @@ from bench import (
 from bench.cases import Op
 from bench.timing import Plan
 
-MODULES = (softmax, categorical, sample, gumbel_softmax, concrete, cross_entropy)
+MODULES = (
+    *(softmax, categorical, sample, gumbel_softmax, concrete),
+    *(cross_entropy, linear_cross_entropy, fit_temperature),
+)
 OPS: dict[str, Op] = {op.name: op for module in MODULES for op in module.OPS}
 RESULTS = Path(__file__).resolve().parent / "results"
 CPU = Plan()

@@ -26,8 +26,10 @@ class Plan:
         max_rounds: Most rounds.
         slow_seconds: A contender whose one call takes longer, and ten times as long as
             the fastest's, is slow: it takes part in the first `slow_rounds` rounds
-            only, which suffice for a ratio that large.
+            only, which suffice for a ratio that large. Ten times as much is longer than
+            any disturbance.
         slow_rounds: Rounds of a slow one.
+        long_seconds: A case of which one round takes longer has `slow_rounds` rounds.
         fence_each: Whether to wait for every call, as on a CPU, where the caller works
             on the same cores, or once a sample, as on an accelerator, where waiting
             would add the launch to every call.
@@ -39,6 +41,7 @@ class Plan:
     max_rounds: int = 31
     slow_seconds: float = 0.1
     slow_rounds: int = 3
+    long_seconds: float = 10.0
     fence_each: bool = True
 
 
@@ -81,7 +84,7 @@ def find_repeats(ready: Ready, plan: Plan, clock: Clock) -> tuple[int, float]:
     repeats = 1
     while True:
         seconds = sample(ready, repeats, plan, clock)
-        if seconds > 10 * plan.slow_seconds:  # longer than any disturbance
+        if seconds > 10 * plan.slow_seconds:
             return repeats, seconds
         # The faster of two: a cold or disturbed one would end the search too early.
         seconds = min(seconds, sample(ready, repeats, plan, clock))
@@ -115,7 +118,9 @@ def measure(
         if not is_slow
     )
     wanted = int(plan.case_seconds / max(round_seconds, 1e-9))
-    rounds = min(max(wanted, plan.min_rounds), plan.max_rounds)
+    long = round_seconds > plan.long_seconds
+    least = plan.slow_rounds if long else plan.min_rounds
+    rounds = min(max(wanted, least), plan.max_rounds)
     times = [Times([], repeats) for repeats, _ in found]
     for index in range(rounds):
         for k in order(index, len(contenders)):
@@ -124,7 +129,7 @@ def measure(
                 continue
             # Untimed: the one before has left its data in the caches and perhaps its
             # threads spinning, of which a slow one notices nothing.
-            if not slow[k]:
+            if not slow[k] and found[k][1] <= 10 * plan.slow_seconds:
                 ready.fence(ready.call())
             times[k].seconds.append(sample(ready, times[k].repeats, plan, clock))
     return times

@@ -82,6 +82,13 @@ def test_one_that_is_not_much_slower_is_not_slow():
     assert [len(t.seconds) for t in times] == [PLAN.min_rounds] * 2
 
 
+def test_a_long_case_has_few_rounds_and_no_untimed_calls():
+    clock = FakeClock()
+    times = measure([clock.ready("a", 4.0), clock.ready("b", 9.0)], PLAN, clock)
+    assert [len(t.seconds) for t in times] == [PLAN.slow_rounds] * 2
+    assert clock.log.count("a") == clock.log.count("b") == 1 + PLAN.slow_rounds
+
+
 def test_rounds_interleave_and_each_sample_has_an_untimed_call_before_it():
     clock = FakeClock()
     plan = Plan(sample_seconds=0.05, case_seconds=0.0, min_rounds=4, max_rounds=4)
