@@ -16,7 +16,7 @@ from jax import lax
 _BITS = {4: jnp.int32, 8: jnp.int64}
 
 
-def _factors(tau: jax.Array) -> tuple[jax.Array, jax.Array]:
+def factors(tau: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Two numbers `a`, `b` with `x * a * b = x / τ`, limits included; NaN if τ < 0."""
     kind = _classify(tau)
     info = jnp.finfo(tau.dtype)
@@ -38,7 +38,7 @@ def exponent(x: jax.Array, tau: jax.Array) -> jax.Array:
 
     Zero comes out as -0.0.
     """
-    a, b = _factors(tau)
+    a, b = factors(tau)
     # Two factors that XLA knows and nothing parts become one, which overflows.
     return jnp.abs(x * a) * -b
 

@@ -1,7 +1,6 @@
 """A linear layer's logits, a chunk of classes at a time.
 
-A chunk has every row and some of the classes. Rows are not cut: under `jit` they may be
-sharded, and a loop over them would gather them.
+A chunk has all rows, or those of a part (`_row_parts`), and some of the classes.
 """
 
 from __future__ import annotations
@@ -85,6 +84,11 @@ def chunk_width(rows: int, features: int, classes: int) -> int:
     count = -(-classes // fitting)
     alike = -(-classes // (count * _NARROWEST)) * _NARROWEST
     return min(classes, alike)
+
+
+def most_rows() -> int:
+    """With how many rows a chunk of the fewest classes is as large as one may be."""
+    return _ENTRIES // _NARROWEST
 
 
 def _chunk(layer: Layer, cap, first, new, width: int) -> Chunk:

@@ -39,8 +39,9 @@ def linear_cross_entropy(
 
     It is `cross_entropy(hidden @ weight + bias, labels, …)` with the logits in float32
     (float64 for float64), taken a chunk of classes at a time: of the size of all logits
-    nothing is made, neither forward nor backward. A backward pass computes the chunks
-    anew, four matrix products in all where a plain one takes three.
+    nothing is made, neither forward nor backward. More than 32 768 rows are taken in
+    parts too, if a small number divides them. A backward pass computes the chunks anew,
+    four matrix products in all where a plain one takes three.
 
     Derivatives in `hidden`, `weight`, `bias`, `temperature` and every option that is an
     array exist in forward and reverse mode and to any order. They, masks and limits are

@@ -20,6 +20,7 @@ from .._scale import exponent_scale, over, quotient
 from ..kernels.cross_entropy.xla import cap_slope
 from ._chunks import Chunk, over_chunks, vary_alike
 from ._layer import Layer
+from ._row_parts import by_parts
 
 
 class RowLoss(NamedTuple):
@@ -49,7 +50,11 @@ def row_loss(layer: Layer, tau, labels, weights, *, cap, axis_name) -> RowLoss:
         cap: The bound of capped logits, if there is one.
         axis_name: The mesh axis over which the classes are split.
     """
-    return _row_loss(layer, tau, labels, weights, cap, axis_name)[0]
+
+    def loss(layer: Layer, tau, labels) -> RowLoss:
+        return _row_loss(layer, tau, labels, weights, cap, axis_name)[0]
+
+    return by_parts(loss, layer, tau, labels)
 
 
 class _Found(NamedTuple):

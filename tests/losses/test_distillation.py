@@ -166,6 +166,15 @@ def test_it_goes_to_the_distance_of_the_logits_at_high_temperatures():
     assert plain(STUDENT, TEACHER, jnp.inf) == 0
 
 
+def test_the_sequence_of_a_case_of_six_classes():
+    """Logits with the limit and the first corrections of a published sequence."""
+    z = np.float32([-1.341, -0.034, -1.681, -0.183, -0.764, 3.123])
+    v = np.float32([-0.698, 0.299, 0.963, 1.929, -2.249, -0.321])
+    taus = np.float32([1e2, 1e3, 1e4, np.inf])
+    found = jax.jit(jax.vmap(distillation, (None, None, 0)))(z, v, taus)
+    np.testing.assert_allclose(found, [2.17163, 2.16226, 2.16131, 2.16121], atol=6e-6)
+
+
 def test_it_goes_to_the_gap_at_low_temperatures():
     """τ KL goes to max z - z at the teacher's choice: here 3.25 - 2.5."""
     taus = np.float32([1e-30, 1e-10, 1e-4, 1e-2])

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxtemp.losses import _chunks, linear_cross_entropy
+from jaxtemp.losses import _chunks, _row_parts, linear_cross_entropy
 from tests.losses.cases import combinations
-from tests.losses.linear import ALL, Arrays, call, pull, random_problem
+from tests.losses.linear import ALL, PLAIN, Arrays, call, pull, random_problem
 from tests.losses.test_cross_entropy import assert_close
 from tests.losses.truth import Truth
 
@@ -104,6 +104,38 @@ def test_ordinary_numbers():
     want = Arrays(dz @ weight.T, hidden.T @ dz, dz.sum(0), -(dz * x).sum(-1))
     for name, one, value in zip(Arrays._fields, got, want, strict=True):
         assert np.abs(one - value).max() < 1e-5 * np.abs(value).max(), name
+
+
+@pytest.mark.usefixtures("small_chunks")
+@pytest.mark.parametrize("shape", [(192,), (2, 96), (2, 97)])
+def test_many_rows_are_taken_in_parts(shape):
+    """More than fit a chunk, masked and not, and in a number that nothing divides."""
+    count = int(np.prod(shape))
+    for kind in ({**ALL, "dtype": "float32"}, {**PLAIN, "dtype": "float32"}):
+        problem = random_problem(kind, 3, count, ends=False)
+        fold = lambda x: np.reshape(x, (*shape, *x.shape[1:]))  # noqa: E731
+        options = {
+            k: fold(v) if np.ndim(v) and len(v) == count else v
+            for k, v in problem.options.items()
+        }
+        hidden, *layer, tau = problem.arrays
+        arrays = Arrays(fold(hidden), *layer, fold(tau))
+        g = np.random.default_rng(1).normal(size=shape).astype(np.float32)
+        run = jax.jit(functools.partial(pull, options=options))
+        loss, got = run(arrays, g, fold(problem.labels))
+        assert_close(loss.reshape(-1), Truth(problem.case).loss, 4e-6, 0, "loss")
+        wanted = problem.gradients(g.reshape(-1))
+        for name, one, want in zip(Arrays._fields, got, wanted, strict=True):
+            assert_close(one.reshape(want[0].shape), want, 4e-6, 0, name)
+
+
+def test_parts_of_rows_are_small_and_whole():
+    for shape in ((10**6, 8), (3, 2**15, 8), (2**15, 8), (2**15 + 2, 8), (8,)):
+        hidden = jnp.zeros(shape)
+        parts, rows = _row_parts._count(hidden), hidden.size // 8
+        assert shape[-2:-1] == () or shape[-2] % parts == 0
+        assert rows // parts <= 2**15
+    assert _row_parts._count(jnp.zeros((65_537, 8))) == 1  # a prime
 
 
 @pytest.mark.usefixtures("small_chunks")

@@ -16,28 +16,33 @@ from tests.losses.test_linear_cross_entropy import small_chunks as small_chunks
 ROWS, CLASSES = 64, 320
 
 
-def sharded_problem(kind):
+def sharded_problem(kind, rows=ROWS):
     return random_problem(
-        {**kind, "dtype": "float32", "classes": CLASSES}, 0, ROWS, ends=False
+        {**kind, "dtype": "float32", "classes": CLASSES}, 0, rows, ends=False
     )
 
 
 def check(got, problem):
-    for one, (value, scale) in zip(got, problem.gradients(np.ones(ROWS)), strict=True):
+    wanted = problem.gradients(np.ones(len(problem.labels)))
+    for one, (value, scale) in zip(got, wanted, strict=True):
         error = np.abs(np.asarray(one, np.longdouble) - value)
         assert (error <= 1e-5 * scale + 1e-30).all()
 
 
 @pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit])
+@pytest.mark.parametrize("count", [ROWS, 2 * ROWS])
 @pytest.mark.usefixtures("small_chunks")
-def test_rows_sharded_under_jit(kind):
-    """Rows stay where they are: only gradients that all rows share are summed."""
-    problem = sharded_problem(PLAIN)
+def test_rows_sharded_under_jit(count, kind):
+    """Rows stay where they are: only gradients that all rows share are summed.
+
+    Also where they are taken in two parts.
+    """
+    problem = sharded_problem(PLAIN, count)
     devices, rows = mesh("8", kind), P("d")
     place = lambda x, spec: jax.device_put(x, NamedSharding(devices, spec))  # noqa: E731
     specs = Arrays(P("d", None), P(None, None), P(None), rows)
     arrays = Arrays(*map(place, problem.arrays, specs))
-    given = arrays, place(np.ones(ROWS, np.float32), rows), place(problem.labels, rows)
+    given = arrays, place(np.ones(count, np.float32), rows), place(problem.labels, rows)
     with jax.set_mesh(devices):
         run = jax.jit(functools.partial(pull, options=problem.options))
         compiled = run.lower(*given).compile()
