@@ -1,0 +1,127 @@
+"""How rows are cut into the tiles that a GPU's warpgroup holds in registers.
+
+A warpgroup is 128 threads in four warps of 32 lanes. A tile is `rows` by `columns`, and
+every row of it belongs to `lanes` threads: so a reduction along a row stays inside a
+warp, or inside the warpgroup where a row has all of it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+from . import _mosaic_gpu
+
+_THREADS = 128
+_WARP = 32
+_WIDEST_LOAD = 16  # bytes that one thread loads at once
+
+# Float32 numbers of the logits that a thread holds. Of its 255 registers the rest is
+# for exponentials, addresses and, so that loads of one block hide behind the arithmetic
+# of another, for a second block on the multiprocessor's 65536.
+_HELD = 64
+
+# 4 · 128 threads with at most 128 registers fill a multiprocessor: more warpgroups to a
+# row would leave each too few registers to hold what it read.
+_WARPGROUPS = 4
+
+
+@dataclasses.dataclass(frozen=True)
+class Tiles:
+    """The tiles of rows of V classes.
+
+    Attributes:
+        rows: Rows of a tile.
+        lanes: Threads that share a row.
+        vector: Neighbouring classes that a thread loads at once.
+        columns: Classes of a tile.
+        warpgroups: Warpgroups of a block, each with tiles of its own.
+        steps: Tiles that a warpgroup reads, one after the other.
+        held: Whether they stay in registers, so that a row is read once.
+        exact: Whether the tiles of a row cover no class twice.
+    """
+
+    rows: int
+    lanes: int
+    vector: int
+    columns: int
+    warpgroups: int
+    steps: int
+    held: bool
+    exact: bool
+
+    def layout(self) -> Any:
+        """Where the numbers of a tile are, by warp, lane and register."""
+        plgpu = _mosaic_gpu.plgpu()
+        width = self.lanes * self.vector
+        if self.lanes == _THREADS:
+            tiles, warp, lane = ((1, width), (width // 4,), (self.vector,)), -3, (-2,)
+        elif self.lanes == _WARP:
+            tiles, warp, lane = ((4, width), (self.vector,)), -3, (-2,)
+        elif self.lanes > 1:
+            tile = (self.rows, width), (self.rows // 4, width), (self.vector,)
+            tiles, warp, lane = tile, -5, (-3, -2)
+        else:
+            tiles, warp, lane = ((self.rows, width), (self.rows // 4, width)), -4, (-2,)
+        return plgpu.Layout.TILED(
+            plgpu.Tiling(tiles), warp_dims=(warp,), lane_dims=lane, vector_dim=-1
+        )
+
+
+def choose(
+    rows: int,
+    classes: int,
+    itemsize: int,
+    *,
+    arrays: int = 1,
+    several_warpgroups: bool = True,
+) -> Tiles | None:
+    """Cut `rows` by `classes` into tiles; `None` where there is less than one.
+
+    Args:
+        rows: How many rows there are.
+        classes: How long they are.
+        itemsize: Bytes of a number of the widest array.
+        arrays: How many arrays of that shape are read.
+        several_warpgroups: Whether more than one can work on a row.
+
+    A row that is no multiple of the tile's width ends with a tile that begins earlier
+    and covers some classes again, so nothing is padded and nothing is read outside.
+    """
+    # A load must begin at a multiple of its size, in every row.
+    vector = math.gcd(classes, _WIDEST_LOAD // itemsize)
+    lanes = min(_WARP, _power_of_two(classes // vector))
+    # While a warp can hold a row it needs no barrier to reduce it.
+    if classes > _WARP * _HELD // arrays or rows < _THREADS // lanes:
+        lanes, vector = _THREADS, min(vector, _power_of_two(classes // _THREADS))
+    if vector == 0 or rows < _THREADS // lanes:
+        return None
+    width = lanes * vector
+    most = width * max(1, _HELD // (arrays * vector))
+    tiles = -(-classes // most)
+    warpgroups = min(tiles, _WARPGROUPS) if several_warpgroups else 1
+    steps = -(-tiles // warpgroups)
+    held = steps == 1
+    columns = _columns(classes, steps * warpgroups, width)
+    if columns > classes:
+        steps, columns = 2, _columns(classes, 2, width)
+    return Tiles(
+        rows=_THREADS // lanes,
+        lanes=lanes,
+        vector=vector,
+        columns=columns,
+        warpgroups=warpgroups,
+        steps=steps,
+        held=held,
+        exact=columns * steps * warpgroups == classes,
+    )
+
+
+def _columns(classes: int, tiles: int, width: int) -> int:
+    return -(-classes // (tiles * width)) * width
+
+
+def _power_of_two(x: int) -> int:
+    """The largest power of two that is at most `x`; 0 for 0."""
+    return 1 << (x.bit_length() - 1) if x else 0

@@ -1,0 +1,94 @@
+"""How rows are cut into tiles: all classes once, aligned, and no more than fit."""
+
+import itertools
+
+import pytest
+
+from jaxtemp.kernels._tiles import choose
+
+ROWS = (1, 3, 4, 9, 128, 129, 4096)
+CLASSES = (1, 2, 3, 7, 8, 100, 127, 128, 129, 1000, 2048, 2056, 8200, 32_000, 50_257)
+LONG = (131_072, 262_144, 1_000_003)
+
+
+def starts(tiles, classes):
+    """Where the tiles of a row begin, as the kernels compute it."""
+    count = tiles.steps * tiles.warpgroups
+    latest = classes - tiles.columns
+    return [min(k * tiles.columns, latest) for k in range(count)]
+
+
+@pytest.mark.parametrize("classes", CLASSES + LONG)
+@pytest.mark.parametrize("itemsize", [2, 4])
+def test_tiles_cover_every_class_and_nothing_else(classes, itemsize):
+    for rows in ROWS:
+        for arrays in (1, 2):
+            tiles = choose(rows, classes, itemsize, arrays=arrays)
+            if tiles is None:
+                continue
+            assert tiles.rows * tiles.lanes == 128
+            assert tiles.rows <= rows
+            assert tiles.columns % (tiles.lanes * tiles.vector) == 0
+            begin = starts(tiles, classes)
+            assert begin[0] == 0
+            assert begin[-1] + tiles.columns == classes
+            steps = itertools.pairwise(begin)
+            assert all(a <= b <= a + tiles.columns for a, b in steps)
+            assert tiles.exact == (len(begin) * tiles.columns == classes)
+
+
+@pytest.mark.parametrize("classes", CLASSES + LONG)
+@pytest.mark.parametrize("itemsize", [2, 4])
+def test_every_load_is_aligned_and_at_most_sixteen_bytes(classes, itemsize):
+    for rows in ROWS:
+        tiles = choose(rows, classes, itemsize)
+        if tiles is None:
+            continue
+        assert tiles.vector * itemsize <= 16
+        # Rows follow each other without a gap, so their length is a start as well.
+        for place in (classes, *starts(tiles, classes)):
+            assert place % tiles.vector == 0
+
+
+@pytest.mark.parametrize("classes", CLASSES + LONG)
+def test_a_thread_holds_what_its_registers_can(classes):
+    for arrays in (1, 2):
+        tiles = choose(4096, classes, 4, arrays=arrays)
+        assert tiles is not None
+        at_once = tiles.steps if tiles.held else 1
+        each = at_once * tiles.columns // tiles.lanes
+        assert arrays * each <= 64 + 2 * arrays * tiles.vector
+
+
+@pytest.mark.parametrize(
+    ("classes", "arrays", "held"),
+    [
+        (1024, 1, True),
+        (32_000, 1, True),
+        (32_768, 1, True),
+        (32_769, 1, False),
+        (16_384, 2, True),
+        (16_385, 2, False),
+        (262_144, 1, False),
+    ],
+)
+def test_rows_are_read_once_as_long_as_four_warpgroups_hold_them(classes, arrays, held):
+    tiles = choose(512, classes, 2, arrays=arrays)
+    assert tiles is not None
+    assert tiles.held == held
+
+
+def test_without_an_exchange_a_row_has_one_warpgroup():
+    tiles = choose(512, 32_000, 4, several_warpgroups=False)
+    assert tiles is not None
+    assert tiles.warpgroups == 1
+    assert not tiles.held
+
+
+@pytest.mark.parametrize(("rows", "classes"), [(3, 7), (31, 7), (3, 127), (1, 1)])
+def test_rows_that_fill_no_tile_have_none(rows, classes):
+    assert choose(rows, classes, 4) is None
+
+
+def test_one_row_has_a_tile_once_every_thread_has_a_class():
+    assert choose(1, 128, 4) is not None
