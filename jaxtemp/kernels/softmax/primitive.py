@@ -11,20 +11,22 @@ import functools
 from jax.interpreters import ad
 
 from ..._rows import Rows
+from .. import _mosaic_gpu
 from .._primitive import RowKernel
-from . import xla
+from . import mosaic_gpu, xla
 from .cpu import CpuRows
 
 
-def _kernel(name: str, form) -> RowKernel:
+def _kernel(name: str, form, on_gpu) -> RowKernel:
     kernel = RowKernel(f"jaxtemp_{name}", functools.partial(form, rows=Rows()))
     kernel.lower_to("cpu", functools.partial(form, rows=CpuRows()))
+    _mosaic_gpu.register(kernel, on_gpu)
     return kernel
 
 
-softmax = _kernel("softmax", xla.forward)
-push = _kernel("softmax_push", xla.push)
-pull = _kernel("softmax_pull", xla.pull)
+softmax = _kernel("softmax", xla.forward, mosaic_gpu.forward)
+push = _kernel("softmax_push", xla.push, mosaic_gpu.push)
+pull = _kernel("softmax_pull", xla.pull, mosaic_gpu.pull)
 
 
 def _transpose_push(cotangents, z, tau, dz, dtau, **params):
