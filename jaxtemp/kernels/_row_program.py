@@ -31,8 +31,9 @@ class Program:
         partial: `partial(tile, numbers)`, the statistics of a tile, `[rows]` each. In
             its first array, -inf stands for what belongs to another tile.
         merge: `merge(a, b, numbers)`, the statistics of two parts together.
-        emit: `emit(tile, numbers, statistics)`: the results `[rows, columns]`, and
-            terms of the same shape, whose sums along the row are wanted.
+        emit: `emit(tile, place, numbers, statistics)`, with the number of every class:
+            the results `[rows, columns]`, and terms of the same shape, whose sums
+            along the row are wanted.
         finish: `finish(numbers, statistics, sums)`, the results `[rows]`.
     """
 
@@ -159,7 +160,7 @@ def _reduce(block, program, known) -> Numbers:
 
 def _write(block, emit, known, statistics) -> Numbers:
     def write(k):
-        results, terms = emit(block.tile(k), known, statistics)
+        results, terms = emit(block.tile(k), block.place(k), known, statistics)
         block.store_tile(k, results)
         return tuple(jnp.sum(block.own(k, term, 0.0), axis=1) for term in terms)
 
@@ -208,8 +209,11 @@ class _Block:
         start, covered = self._start(k)
         if isinstance(start, int) and start == covered:
             return tile
-        place = _iota(tile.shape, self.layout)
-        return jnp.where(place < covered - start, other, tile)
+        return jnp.where(self._column() < covered - start, other, tile)
+
+    def place(self, k) -> jax.Array:
+        """The number of every class of a tile."""
+        return self._column() + self._start(k)[0]
 
     def store_tile(self, k, values: Numbers) -> None:
         for ref, value in zip(self.results, values, strict=True):
@@ -271,9 +275,8 @@ class _Block:
     def _columns(self, k):
         return _mosaic_gpu.ds(self._start(k)[0], self.tiles.columns)
 
-
-def _iota(shape, layout) -> jax.Array:
-    """The column of every place of a tile."""
-    return _mosaic_gpu.plgpu().layout_cast(
-        lax.broadcasted_iota(jnp.int32, shape, 1), layout
-    )
+    def _column(self) -> jax.Array:
+        column = lax.broadcasted_iota(
+            jnp.int32, (self.tiles.rows, self.tiles.columns), 1
+        )
+        return _mosaic_gpu.plgpu().layout_cast(column, self.layout)

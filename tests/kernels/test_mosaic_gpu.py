@@ -1,12 +1,6 @@
-"""The Mosaic GPU kernels: interpreted against the truth, and lowered for CUDA.
+"""The Mosaic GPU kernels: interpreted against the truth, and lowered for CUDA."""
 
-Interpreted on a CPU, a kernel's arithmetic, its masks and the exchange between its
-warpgroups are real; registers, shared memory and speed are not.
-"""
-
-import collections
 import functools
-import re
 
 import jax
 import jax.numpy as jnp
@@ -14,51 +8,32 @@ import numpy as np
 import pytest
 
 import jaxtemp
-from jaxtemp.kernels import _mosaic_gpu, _tiles
+from jaxtemp.kernels import _tiles
 from jaxtemp.kernels._row_program import cut
 from jaxtemp.kernels.moments.primitive import moments
 from jaxtemp.kernels.softmax import primitive as softmax
 from tests import cases
+from tests.kernels import mosaic_gpu
 from tests.truth import SCALAR_OPS, VECTOR_OPS
 
-if _mosaic_gpu.version() < (0, 12):
-    reason = "JAX interprets Mosaic GPU kernels as they are written here from 0.12 on"
-    pytest.skip(reason, allow_module_level=True)
-
-from jax.experimental.pallas import mosaic_gpu as plgpu
-
+pytestmark = mosaic_gpu.needed
 KERNELS = {
     "softmax": softmax.softmax,
     "pull": softmax.pull,
     "push": softmax.push,
     "moments": moments,
 }
-# Rows of one warp, of several chunks in registers, of four warpgroups, and read twice.
-HELD = {"as chosen": _tiles._HELD, "split": 4}
-
-
-def form(kernel):
-    return functools.partial(kernel._forms["cuda", "mosaic_gpu"])
 
 
 @pytest.fixture
-def interpreted(monkeypatch):
-    """Run the kernels, wherever an op calls them outside `jit`, in the interpreter."""
-
-    def run(kernel, *operands, implementation, **params):
-        del implementation
-        return list(form(kernel)(*operands, **params))
-
-    for kernel in KERNELS.values():
-        rule = functools.partial(run, kernel)
-        monkeypatch.setattr(kernel.primitive, "impl", rule)
-    with plgpu.force_gpu_interpret_mode(plgpu.InterpretGPUParams()):
+def interpreted():
+    with mosaic_gpu.interpreted(KERNELS.values()):
         yield
 
 
-@pytest.fixture(params=HELD)
+@pytest.fixture(params=mosaic_gpu.HELD)
 def held(request, monkeypatch):
-    monkeypatch.setattr(_tiles, "_HELD", HELD[request.param])
+    monkeypatch.setattr(_tiles, "_HELD", mosaic_gpu.HELD[request.param])
 
 
 def arguments(rows, classes, dtype):
@@ -155,7 +130,7 @@ def row_count(classes):
 
 
 def run(name, *operands, **params):
-    return form(KERNELS[name])(*operands, **params)
+    return mosaic_gpu.form(KERNELS[name])(*operands, **params)
 
 
 def xla(name, *operands, **params):
@@ -175,9 +150,9 @@ def test_a_bad_row_spoils_no_other(interpreted):
 def test_every_kernel_is_lowered_for_cuda(classes, dtype):
     z = jax.ShapeDtypeStruct((512, classes), dtype)
     row = jax.ShapeDtypeStruct((512,), "float32")
-    assert count(jaxtemp.softmax, z, row) == {"softmax": 1}
-    assert count(jaxtemp.log_softmax, z, row) == {"log_softmax": 1}
-    assert count(jaxtemp.entropy, z, row) == {"moments": 1}
+    assert mosaic_gpu.count(jaxtemp.softmax, z, row) == {"softmax": 1}
+    assert mosaic_gpu.count(jaxtemp.log_softmax, z, row) == {"log_softmax": 1}
+    assert mosaic_gpu.count(jaxtemp.entropy, z, row) == {"moments": 1}
 
     def pull(z, tau, g):
         return jax.vjp(jaxtemp.softmax, z, tau)[1](g)
@@ -185,33 +160,31 @@ def test_every_kernel_is_lowered_for_cuda(classes, dtype):
     def push(z, tau, dz, dtau):
         return jax.jvp(jaxtemp.log_softmax, (z, tau), (dz, dtau))[1]
 
-    assert count(pull, z, row, z) == {"softmax_pull": 1}
-    assert count(push, z, row, z, row) == {"log_softmax_push": 1}
-
-
-def count(f, *arguments):
-    """How many kernels of each name a program for CUDA calls."""
-    text = jax.jit(f).trace(*arguments).lower(lowering_platforms=("cuda",)).as_text()
-    return collections.Counter(
-        re.findall(r"custom_call @mosaic_gpu.*?jaxtemp_(\w+?)_mosaic_gpu", text)
-    )
+    assert mosaic_gpu.count(pull, z, row, z) == {"softmax_pull": 1}
+    assert mosaic_gpu.count(push, z, row, z, row) == {"log_softmax_push": 1}
 
 
 def test_vmap_adds_rows_to_one_kernel():
     z = jax.ShapeDtypeStruct((4, 128, 1000), "bfloat16")
     row = jax.ShapeDtypeStruct((128,), "float32")
-    assert count(jax.vmap(jaxtemp.softmax, (0, None)), z, row) == {"softmax": 1}
+    assert mosaic_gpu.count(jax.vmap(jaxtemp.softmax, (0, None)), z, row) == {
+        "softmax": 1
+    }
 
 
-def test_what_the_kernels_are_not_made_for_runs_in_the_xla_form(monkeypatch):
+def test_what_the_kernels_are_not_made_for_runs_in_the_xla_form():
     row = jax.ShapeDtypeStruct((3,), "float32")
     few = jax.ShapeDtypeStruct((3, 7), "float32")
-    assert not count(jaxtemp.softmax, few, row)
+    assert not mosaic_gpu.count(jaxtemp.softmax, few, row)
     with jax.enable_x64(True):
         wide = jax.ShapeDtypeStruct((3, 1000), "float64")
-        assert not count(jaxtemp.softmax, wide, jax.ShapeDtypeStruct((3,), "float64"))
+        assert not mosaic_gpu.count(
+            jaxtemp.softmax, wide, jax.ShapeDtypeStruct((3,), "float64")
+        )
     insisted = functools.partial(jaxtemp.softmax, implementation="xla")
-    assert not count(insisted, jax.ShapeDtypeStruct((3, 1000), "float32"), row)
+    assert not mosaic_gpu.count(
+        insisted, jax.ShapeDtypeStruct((3, 1000), "float32"), row
+    )
 
 
 @pytest.mark.parametrize(
@@ -230,7 +203,7 @@ def test_bytes_of_the_cost_estimate(op, classes, wide, numbers, dtype):
     z = jax.ShapeDtypeStruct((512, classes), dtype)
     row = jax.ShapeDtypeStruct((512,), "float32")
     each = jnp.dtype(dtype).itemsize
-    assert moved(op, z, row) == 512 * (classes * each * wide + 4 * numbers)
+    assert mosaic_gpu.moved(op, z, row) == 512 * (classes * each * wide + 4 * numbers)
 
 
 @pytest.mark.parametrize(("classes", "wide"), [(1000, 3), (16_384, 3), (32_768, 5)])
@@ -241,11 +214,4 @@ def test_bytes_of_the_backward_pass(classes, wide):
     def pull(z, tau, g):
         return jax.vjp(jaxtemp.softmax, z, tau)[1](g)
 
-    assert moved(pull, z, row, z) == 512 * (classes * 2 * wide + 4 * 3)
-
-
-def moved(f, *arguments):
-    """The bytes that the one kernel of a program says it moves."""
-    text = jax.jit(f).trace(*arguments).lower(lowering_platforms=("cuda",)).as_text()
-    (found,) = re.findall(r"cost_estimate_json.*?bytes_accessed\\22: (\d+)", text)
-    return int(found)
+    assert mosaic_gpu.moved(pull, z, row, z) == 512 * (classes * 2 * wide + 4 * 3)

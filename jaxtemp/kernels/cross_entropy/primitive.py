@@ -12,9 +12,10 @@ import jax
 from jax.interpreters import ad
 
 from ..._rows import Rows
+from .. import _mosaic_gpu
 from .._primitive import RowKernel
 from ..softmax.cpu import CpuRows
-from . import cpu, xla
+from . import cpu, mosaic_gpu, xla
 
 
 def _kernel(name: str, form, **on_cpu) -> RowKernel:
@@ -31,6 +32,8 @@ def _kernel(name: str, form, **on_cpu) -> RowKernel:
 _forward = _kernel("cross_entropy", xla.forward, others=cpu.others)
 _push = _kernel("cross_entropy_push", xla.push)
 _pull = _kernel("cross_entropy_pull", xla.pull, total=cpu.total)
+_mosaic_gpu.register(_forward, mosaic_gpu.forward)
+_mosaic_gpu.register(_pull, mosaic_gpu.pull)
 
 
 def _call(kernel: RowKernel, operands: tuple, **params) -> list[jax.Array]:

@@ -54,15 +54,20 @@ def forward(
     `others`, where given, sums exp(x / τ) over all classes but the label.
     """
     top = capped(rows.max(z), cap)
-    total, rest, product = _weigh(z, top, target, cap, rows)
+    total, rest, product = weigh(z, top, target, cap, rows)
     log_z = None
     if others is not None and not target.soft:
         log_z = _log_z_beside(z, top, tau, target.labels, cap, others)
     if log_z is None:
         log_z = _log_z(z, top, tau, cap, rows)
+    return results(tau, Found(top, log_z, total, rest, product))
+
+
+def results(tau, found: Found) -> tuple[jax.Array, ...]:
+    """The results of `forward`, `[...]`, from what it found, `[..., 1]`."""
+    top, log_z, total, _, product = found
     loss = jnp.where(total == 0, 0, total * log_z) - quotient(product, tau[..., None])
     lse = jnp.where(top == -jnp.inf, -jnp.inf, quotient(top, tau[..., None]) + log_z)
-    found = Found(top, log_z, total, rest, product)
     return tuple(number[..., 0] for number in (loss, lse, *found))
 
 
@@ -93,7 +98,7 @@ def _log_z_beside(z, top, tau, label, cap, others):
     return jnp.log1p(rest + jnp.expm1(x * exponent_scale(tau)[..., None]))
 
 
-def _weigh(z, top, target, cap, rows):
+def weigh(z, top, target, cap, rows):
     """C, what of it is elsewhere, and Σ c x."""
     if target.soft:
         x, c = _spread(z, top, target, cap)
@@ -126,7 +131,7 @@ def push(
     dtau, s = dtau[..., None], slope(tau)[..., None]
     x = capped(z, cap) - found.top
     p = jnp.exp(_log_p(x, tau, found))
-    t = jnp.where(x > -jnp.inf, _in_logits(upcast(dz), z, cap), 0)
+    t = jnp.where(x > -jnp.inf, in_logits(upcast(dz), z, cap), 0)
     # About the class that `rest` is without, whose own term is then zero.
     if target.soft:
         about = t - rows.sum(jnp.where(p > 0.5, t, 0))
@@ -161,20 +166,12 @@ def pull(
     `total` sums a function of classes, anew.
     """
     found = Found(*(number[..., None] for number in found))
-    g, g_lse, s = (number[..., None] for number in (g, g_lse, slope(tau)))
-    lost = jnp.isinf(found.product)
-    g, product = jnp.where(lost, 0, g), jnp.where(lost, 0, found.product)
-    # A row without a cotangent gets none back, whatever it holds.
-    live = ((g != 0) | (g_lse != 0)) & (found.top != -jnp.inf)
-    mass = g * found.total + g_lse
-
-    dz = _to_classes(z, tau, found, target, (g, g_lse, mass, s, live), cap, rows)
+    row = of_rows(tau, found, g[..., None], g_lse[..., None])
+    g, g_lse, mass, s, _ = row
+    dz = _to_classes(z, tau, found, target, row, cap, rows)
     if not target.soft:
-        own = take(z, target.labels)
-        x = capped(own, cap) - found.top
-        at_label = _exact(_log_p(x, tau, found), found, g, g_lse) * s
-        at_label = jnp.where(live & (x > -jnp.inf), at_label, 0)
-        dz = put(dz, target.labels, _in_logits(at_label, own, cap))
+        own, at_label = to_label(z, tau, found, target.labels, row, cap)
+        dz = put(dz, target.labels, in_logits(at_label, own, cap))
 
     if cap is None and z.dtype == tau.dtype:
         to_tau = total(_moment, (dz, z), (found.top,), rows)
@@ -183,9 +180,44 @@ def pull(
         low = rows.constant(_lowest(found.top), tau)
         numbers = found.top, exponent_scale(tau)[..., None], low
         mean = total(term, (z,), numbers, rows)
+        product = jnp.where(jnp.isinf(found.product), 0, found.product)
         to_tau = (mass * mean * jnp.exp(-found.log_z) - g * product) * s
-    dtau = -(to_tau + g_lse * found.top * s) * s
-    return dz, jnp.where(live, dtau, 0)[..., 0]
+    return dz, to_temperature(to_tau, found, row)
+
+
+class OfRow(NamedTuple):
+    """Cotangents of loss and log-sum-exp, that of log Z, 1/τ, and where there is any.
+
+    All are `[..., 1]`.
+    """
+
+    g: jax.Array
+    g_lse: jax.Array
+    mass: jax.Array
+    s: jax.Array
+    live: jax.Array
+
+
+def of_rows(tau, found: Found, g, g_lse) -> OfRow:
+    """What `pull` needs to know of a row, all numbers `[..., 1]`."""
+    g = jnp.where(jnp.isinf(found.product), 0, g)
+    # A row without a cotangent gets none back, whatever it holds.
+    live = ((g != 0) | (g_lse != 0)) & (found.top != -jnp.inf)
+    return OfRow(g, g_lse, g * found.total + g_lse, slope(tau)[..., None], live)
+
+
+def to_label(z, tau, found: Found, labels, row: OfRow, cap):
+    """The logit at each row's label, and the cotangent of that logit, capped."""
+    own = take(z, labels)
+    x = capped(own, cap) - found.top
+    cotangent = _exact(_log_p(x, tau, found), found, row.g, row.g_lse) * row.s
+    return own, jnp.where(row.live & (x > -jnp.inf), cotangent, 0)
+
+
+def to_temperature(to_tau, found: Found, row: OfRow) -> jax.Array:
+    """The cotangent of τ, `[...]`, from the sum of what logits get times x."""
+    dtau = -(to_tau + row.g_lse * found.top * row.s) * row.s
+    return jnp.where(row.live, dtau, 0)[..., 0]
 
 
 def _moment(dz, z, top):
@@ -197,9 +229,9 @@ def _weighed(cap, z, top, scale, low):
     return jnp.exp(x * scale) * jnp.maximum(x, low)
 
 
-def _to_classes(z, tau, found, target, numbers, cap, rows):
+def _to_classes(z, tau, found, target, row: OfRow, cap, rows):
     """The cotangents of logits, but for the label's own where it is an integer."""
-    g, g_lse, mass, s, live = numbers
+    g, g_lse, mass, s, live = row
     at_top = _exact(-found.log_z, found, g, g_lse) * s
     # What is known of a row is computed once, not for each class.
     z, top, log_z, scale, at_top, g, mass, live = rows.fence(
@@ -220,7 +252,7 @@ def _to_classes(z, tau, found, target, numbers, cap, rows):
         dx -= g * c
     if target.soft:
         dx = jnp.where(p > 0.5, at_top, dx)
-    return jnp.where(live, _in_logits(dx, z, cap), 0).astype(z.dtype)
+    return jnp.where(live, in_logits(dx, z, cap), 0).astype(z.dtype)
 
 
 def _log_p(x, tau, found):
@@ -233,7 +265,7 @@ def _exact(log_p, found, g, g_lse):
     return g * own + g_lse * jnp.exp(log_p)
 
 
-def _in_logits(dx, z, cap):
+def in_logits(dx, z, cap):
     """A derivative in capped logits as one in the logits."""
     return dx if cap is None else dx * cap_slope(z, cap)
 

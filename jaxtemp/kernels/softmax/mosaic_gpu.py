@@ -73,13 +73,15 @@ def _mass(tile, scales):
     return mass(z, scales)
 
 
-def _softmax(tile, scales, statistics):
+def _softmax(tile, place, scales, statistics):
+    del place
     (z,), (top, mass) = tile, statistics
     e = jnp.exp(over_tau(z - spread(top, z), scales))
     return (e * spread(1 / mass, z),), ()
 
 
-def _log_softmax(tile, scales, statistics):
+def _log_softmax(tile, place, scales, statistics):
+    del place
     (z,), (top, mass) = tile, statistics
     u = over_tau(z - spread(top, z), scales)
     return (u - spread(jnp.log(mass), z),), ()
@@ -119,7 +121,8 @@ def _merge_moments(a, b, numbers):
     return jnp.maximum(top, other), mass * of_a + more * of_b, at, moment
 
 
-def _pull(tile, numbers, statistics):
+def _pull(tile, place, numbers, statistics):
+    del place
     (z, g), (scale, inverse), (top, mass, about, moment) = tile, numbers, statistics
     p = _probabilities(z, top, mass, scale)
     mean = moment / jnp.maximum(mass, TINY)
@@ -152,8 +155,9 @@ def _merge_sums_apart(a, b, numbers):
     return *masses, of_a + of_b, a[4] + b[4] + a_lower + b_lower
 
 
-def _pull_log(tile, numbers, statistics):
+def _pull_log(tile, place, numbers, statistics):
     """`g - p Σg`, with 1 - p summed from the rest where p is more than a half."""
+    del place
     (z, g), (scale, inverse) = tile, numbers
     top, ties, rest, at_top, elsewhere = statistics
     g, mass = _allowed(z, g), ties + rest
@@ -190,7 +194,8 @@ def _centred(u, dz, dtau, statistics):
     return dz - u * spread(dtau, dz) - spread(about, dz) - spread(mean, dz)
 
 
-def _push(tile, numbers, statistics):
+def _push(tile, place, numbers, statistics):
+    del place
     (z, dz), (scale, inverse, dtau) = tile, numbers
     top, mass, *_ = statistics
     p = _probabilities(z, top, mass, scale)
@@ -199,7 +204,8 @@ def _push(tile, numbers, statistics):
     return (p * _centred(u, dz, dtau, statistics) * spread(inverse, z),), ()
 
 
-def _push_log(tile, numbers, statistics):
+def _push_log(tile, place, numbers, statistics):
+    del place
     (z, dz), (scale, inverse, dtau) = tile, numbers
     u = jnp.maximum(over_tau(below(z, statistics[0]), (scale,)), FAR)
     centred = _centred(u, dz, dtau, statistics)

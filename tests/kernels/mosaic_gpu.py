@@ -1,0 +1,60 @@
+"""Mosaic GPU kernels in tests: interpreted on a CPU, and found in lowered programs.
+
+Interpreted, a kernel's arithmetic, its masks and the exchange between its warpgroups
+are real; registers, shared memory and speed are not.
+"""
+
+import collections
+import contextlib
+import functools
+import re
+
+import jax
+import pytest
+
+from jaxtemp.kernels import _mosaic_gpu, _tiles
+
+needed = pytest.mark.skipif(
+    _mosaic_gpu.version() < (0, 12),
+    reason="JAX interprets Mosaic GPU kernels as they are written here from 0.12 on",
+)
+# Numbers that a thread may hold: the split forces several warpgroups, and two reads.
+HELD = {"as chosen": _tiles._HELD, "split": 4}
+
+
+def form(kernel):
+    """A kernel's form for Mosaic GPU."""
+    return kernel._forms["cuda", "mosaic_gpu"]
+
+
+@contextlib.contextmanager
+def interpreted(kernels):
+    """Run kernels, wherever an op calls them outside `jit`, in the interpreter."""
+    from jax.experimental.pallas import mosaic_gpu as plgpu
+
+    def run(kernel, *operands, implementation, **params):
+        del implementation
+        return list(form(kernel)(*operands, **params))
+
+    with pytest.MonkeyPatch.context() as patch:
+        for kernel in kernels:
+            patch.setattr(kernel.primitive, "impl", functools.partial(run, kernel))
+        with plgpu.force_gpu_interpret_mode(plgpu.InterpretGPUParams()):
+            yield
+
+
+def _lowered(f, arguments) -> str:
+    return jax.jit(f).trace(*arguments).lower(lowering_platforms=("cuda",)).as_text()
+
+
+def count(f, *arguments):
+    """How many kernels of each name a program for CUDA calls."""
+    pattern = r"custom_call @mosaic_gpu.*?jaxtemp_(\w+?)_mosaic_gpu"
+    return collections.Counter(re.findall(pattern, _lowered(f, arguments)))
+
+
+def moved(f, *arguments):
+    """The bytes that the one kernel of a program says it moves."""
+    pattern = r"cost_estimate_json.*?bytes_accessed\\22: (\d+)"
+    (found,) = re.findall(pattern, _lowered(f, arguments))
+    return int(found)
