@@ -113,6 +113,40 @@ def run(
     return *wide_results, *(x.reshape(batch) for x in results[len(out) :])
 
 
+def run_apart(
+    partial: Callable[..., Numbers],
+    tiles: Tiles,
+    z: jax.Array,
+    numbers: Numbers,
+    *,
+    name: str,
+    results: int,
+) -> tuple[jax.Array, ...]:
+    """The statistics of each tile of `[R, V]`, never merged: `[tiles, R]` each."""
+    rows, _ = z.shape
+    cost = _mosaic_gpu.cost(
+        z.size, z.dtype.itemsize, rows * (len(numbers) + results * tiles.steps), 1
+    )
+
+    def body(z_ref, *refs):
+        block = _Block(tiles, z.shape, (z_ref,), (), ())
+        k = lax.axis_index("tile")
+        known = tuple(block.load_row(ref) for ref in refs[: len(numbers)])
+        found = partial(block.own_tile(k), known)
+        for ref, value in zip(refs[len(numbers) :], found, strict=True):
+            block.store_row(ref.at[k], value)
+
+    out_type = (jax.ShapeDtypeStruct((tiles.steps, rows), jnp.float32),) * results
+    return _mosaic_gpu.kernel(
+        body,
+        out_type=out_type,
+        cost=cost,
+        grid=(-(-rows // tiles.rows), tiles.steps),
+        grid_names=("block", "tile"),
+        kernel_name=f"jaxtemp_{name}",
+    )(z, *numbers)
+
+
 # A statistic or a sum has a slot for every warpgroup; no program has more of them.
 _SLOTS = 8
 

@@ -22,6 +22,11 @@ _WIDEST_LOAD = 16  # bytes that one thread loads at once
 # of another, for a second block on the multiprocessor's 65536.
 _HELD = 64
 
+# What a thread should have to do, as far as rows suffice for so many blocks: a few for
+# each multiprocessor.
+_WORTH = 16
+_BLOCKS = 512
+
 # 4 · 128 threads with at most 128 registers fill a multiprocessor: more warpgroups to a
 # row would leave each too few registers to hold what it read.
 _WARPGROUPS = 4
@@ -55,15 +60,16 @@ class Tiles:
         """Where the numbers of a tile are, by warp, lane and register."""
         plgpu = _mosaic_gpu.plgpu()
         width = self.lanes * self.vector
+        rows = _THREADS // self.lanes
         if self.lanes == _THREADS:
             tiles, warp, lane = ((1, width), (width // 4,), (self.vector,)), -3, (-2,)
         elif self.lanes == _WARP:
             tiles, warp, lane = ((4, width), (self.vector,)), -3, (-2,)
         elif self.lanes > 1:
-            tile = (self.rows, width), (self.rows // 4, width), (self.vector,)
+            tile = (rows, width), (rows // 4, width), (self.vector,)
             tiles, warp, lane = tile, -5, (-3, -2)
         else:
-            tiles, warp, lane = ((self.rows, width), (self.rows // 4, width)), -4, (-2,)
+            tiles, warp, lane = ((rows, width), (rows // 4, width)), -4, (-2,)
         return plgpu.Layout.TILED(
             plgpu.Tiling(tiles), warp_dims=(warp,), lane_dims=lane, vector_dim=-1
         )
@@ -106,8 +112,9 @@ def choose(
     columns = _columns(classes, steps * warpgroups, width)
     if columns > classes:
         steps, columns = 2, _columns(classes, 2, width)
+    each = arrays * steps * columns // lanes
     return Tiles(
-        rows=_THREADS // lanes,
+        rows=_THREADS // lanes * _stacked(rows * lanes // _THREADS, each),
         lanes=lanes,
         vector=vector,
         columns=columns,
@@ -115,6 +122,36 @@ def choose(
         steps=steps,
         held=held,
         exact=columns * steps * warpgroups == classes,
+    )
+
+
+def blocks(rows: int, classes: int, itemsize: int, width: int) -> Tiles | None:
+    """Cut rows into tiles of `width` classes, each for a block of its own.
+
+    `None` where there is less than one.
+    """
+    vector = math.gcd(classes, width, _WIDEST_LOAD // itemsize)
+    lanes = min(_WARP, width // vector)
+    if rows < _THREADS // lanes or classes < width:
+        return None
+    steps = -(-classes // width)
+    worth = _stacked(rows * steps * lanes // _THREADS, width // lanes)
+    return Tiles(
+        rows=_THREADS // lanes * min(worth, _power_of_two(rows * lanes // _THREADS)),
+        lanes=lanes,
+        vector=vector,
+        columns=width,
+        warpgroups=1,
+        steps=steps,
+        held=False,
+        exact=classes % width == 0,
+    )
+
+
+def _stacked(tiles: int, each: int) -> int:
+    """How many tiles, of `each` numbers a thread, one block should take."""
+    return min(
+        _power_of_two(max(1, _WORTH // each)), _power_of_two(max(1, tiles // _BLOCKS))
     )
 
 

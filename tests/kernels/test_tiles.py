@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from jaxtemp.kernels._tiles import choose
+from jaxtemp.kernels._tiles import blocks, choose
 
 ROWS = (1, 3, 4, 9, 128, 129, 4096)
 CLASSES = (1, 2, 3, 7, 8, 100, 127, 128, 129, 1000, 2048, 2056, 8200, 32_000, 50_257)
@@ -26,7 +26,7 @@ def test_tiles_cover_every_class_and_nothing_else(classes, itemsize):
             tiles = choose(rows, classes, itemsize, arrays=arrays)
             if tiles is None:
                 continue
-            assert tiles.rows * tiles.lanes == 128
+            assert tiles.rows * tiles.lanes % 128 == 0
             assert tiles.rows <= rows
             assert tiles.columns % (tiles.lanes * tiles.vector) == 0
             begin = starts(tiles, classes)
@@ -92,3 +92,29 @@ def test_rows_that_fill_no_tile_have_none(rows, classes):
 
 def test_one_row_has_a_tile_once_every_thread_has_a_class():
     assert choose(1, 128, 4) is not None
+
+
+@pytest.mark.parametrize("classes", [128, 129, 1000, 50_257, 131_072])
+@pytest.mark.parametrize("itemsize", [2, 4])
+def test_blocks_are_aligned_and_as_wide_as_asked(classes, itemsize):
+    for rows in ROWS:
+        tiles = blocks(rows, classes, itemsize, 128)
+        if tiles is None:
+            assert rows < 8
+            continue
+        assert tiles.columns == 128
+        assert tiles.rows <= rows
+        assert tiles.rows * tiles.lanes % 128 == 0
+        assert tiles.lanes * tiles.vector <= 128
+        assert tiles.vector * itemsize <= 16
+        begin = starts(tiles, classes)
+        assert begin[-1] + 128 == classes
+        assert all(place % tiles.vector == 0 for place in (classes, *begin))
+        assert tiles.exact == (classes % 128 == 0)
+
+
+def test_many_short_rows_share_a_block_while_blocks_abound():
+    many, few = choose(10**6, 8, 4), choose(4096, 8, 4)
+    assert many is not None
+    assert few is not None
+    assert (many.rows, few.rows) == (256, 64)

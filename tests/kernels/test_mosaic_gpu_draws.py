@@ -1,0 +1,82 @@
+"""The Mosaic GPU kernel of draws: the ids of the XLA form, lowered, and its cost."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import stats
+
+import jaxtemp
+from jaxtemp.kernels.categorical.primitive import categorical
+from tests.kernels import mosaic_gpu
+
+pytestmark = mosaic_gpu.needed
+
+
+def arguments(rows, classes, dtype):
+    """Logits of every kind of row, τ, and seven keys a row."""
+    rng = np.random.default_rng([rows, classes])
+    z = rng.normal(size=(rows, classes)) * 4
+    z[rng.random(z.shape) < 0.3] = -np.inf
+    if rows > 5:
+        z[1], z[4] = -np.inf, 1.0
+        z[2, 3], z[3, 5] = np.nan, np.inf
+    tau = np.resize([1.0, 0.0, 0.5, 2.0, 1e3, 1e-3, np.inf], rows)
+    keys = rng.integers(2**32, size=(2, rows, 7), dtype=np.uint32)
+    return jnp.asarray(z, dtype), jnp.asarray(tau, "float32"), *map(jnp.asarray, keys)
+
+
+@pytest.mark.parametrize("first", [False, True])
+@pytest.mark.parametrize(
+    ("rows", "classes", "dtype"),
+    [
+        (9, 129, "float32"),
+        (8, 1000, "bfloat16"),
+        (1, 1024, "float16"),
+        (5, 640, "float32"),
+        (4, 128 * 130 + 7, "float32"),  # a tree of three levels
+    ],
+)
+def test_ids_are_those_of_the_xla_form(rows, classes, dtype, first):
+    given = arguments(rows, classes, dtype)
+    with mosaic_gpu.interpreted([categorical]):
+        (ids,) = categorical(*given, first=first)
+    (want,) = jax.jit(lambda *x: categorical.xla(*x, first=first))(*given)
+    # A uniform number may fall between two roundings of one boundary.
+    assert np.mean(np.asarray(ids) != np.asarray(want)) <= 0.01
+    if rows > 5:
+        assert (np.asarray(ids)[1:4] == -1).all()
+
+
+def test_frequencies_are_the_probabilities():
+    """Of 10⁶ draws from the masses that the kernel found."""
+    z = np.random.default_rng(0).normal(size=(1, 1024)).astype(np.float32) * 2
+    rng = np.random.default_rng(1)
+    keys = rng.integers(2**32, size=(2, 1, 10**6), dtype=np.uint32)
+    with mosaic_gpu.interpreted([categorical]):
+        (ids,) = categorical(jnp.asarray(z), jnp.ones(1), *keys, first=False)
+    p = np.exp(z[0].astype(float))
+    expected = 10**6 * p / p.sum()
+    counts = np.bincount(np.asarray(ids)[0], minlength=1024)
+    assert 1e-6 < stats.chisquare(counts, expected).pvalue < 1 - 1e-6
+
+
+@pytest.mark.parametrize("classes", [1000, 32_000, 131_072, 262_144])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_the_logits_are_read_once(classes, dtype):
+    z = jax.ShapeDtypeStruct((512, classes), dtype)
+    row = jax.ShapeDtypeStruct((512,), "float32")
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    blocks = -(-classes // 128)
+    scales = 1 if classes % 128 else blocks
+    numbers = 512 * (2 * blocks + scales)
+
+    assert mosaic_gpu.count(jaxtemp.categorical, key, z, row) == {"block_masses": 1}
+    moved = mosaic_gpu.moved(jaxtemp.categorical, key, z, row)
+    assert moved == 512 * classes * jnp.dtype(dtype).itemsize + 4 * numbers
+
+
+def test_one_row_of_unaligned_blocks_runs_in_the_xla_form():
+    z = jax.ShapeDtypeStruct((1, 1000), "float32")
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    assert not mosaic_gpu.count(jaxtemp.categorical, key, z)
