@@ -102,13 +102,10 @@ def test_per_row_quantities_meet_the_conformance_suite(classes, held, interprete
 @pytest.mark.parametrize(
     ("rows", "classes", "dtype"),
     [
-        (1, 128, "float32"),
+        (1, 128, "float16"),
         (7, 129, "float32"),
         (130, 2, "float32"),
-        (35, 7, "bfloat16"),
         (9, 1000, "bfloat16"),
-        (9, 1000, "float16"),
-        (9, 1000, "float32"),
     ],
 )
 def test_kernels_compute_what_their_xla_form_does(rows, classes, dtype, interpreted):
@@ -134,7 +131,7 @@ def run(name, *operands, **params):
 
 
 def xla(name, *operands, **params):
-    return KERNELS[name].xla(*operands, **params)
+    return jax.jit(functools.partial(KERNELS[name].xla, **params))(*operands)
 
 
 def test_a_bad_row_spoils_no_other(interpreted):
