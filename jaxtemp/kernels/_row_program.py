@@ -42,12 +42,17 @@ class Program:
     emit: Callable[..., tuple[Numbers, Numbers]] | None = None
     finish: Callable[..., Numbers] | None = None
 
+    @property
+    def once(self) -> bool:
+        """Whether nothing is written that depends on the whole row."""
+        return not (self.partial and self.emit)
+
     def reads(self, tiles: Tiles) -> int:
         """How often a row is read from memory."""
-        return 1 if tiles.held or not (self.partial and self.emit) else 2
+        return 1 if tiles.held or self.once else 2
 
 
-def cut(*wide: jax.Array) -> Tiles | None:
+def cut(program: Program, *wide: jax.Array) -> Tiles | None:
     """The tiles of rows `[..., V]`; `None` where there is less than one."""
     classes = wide[0].shape[-1]
     return choose(
@@ -55,6 +60,7 @@ def cut(*wide: jax.Array) -> Tiles | None:
         classes,
         max(x.dtype.itemsize for x in wide),
         arrays=len(wide),
+        once=program.once,
         several_warpgroups=_mosaic_gpu.several_warpgroups(),
     )
 

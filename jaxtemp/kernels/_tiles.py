@@ -17,10 +17,17 @@ _THREADS = 128
 _WARP = 32
 _WIDEST_LOAD = 16  # bytes that one thread loads at once
 
-# Float32 numbers of the logits that a thread holds. Of its 255 registers the rest is
-# for exponentials, addresses and, so that loads of one block hide behind the arithmetic
-# of another, for a second block on the multiprocessor's 65536.
+# Float32 numbers of all arrays that a thread holds at most. With 512 threads each has
+# 128 registers, of which the rest is for exponentials and addresses; ptxas spills few.
 _HELD = 64
+
+# What is read once only need not be held: a quarter leaves room for several blocks on a
+# multiprocessor, of which some load while others compute.
+_ONCE = 4
+
+# A warp needs no barrier to reduce a row, but with more than half as much for each of
+# its lanes, ptxas takes 255 registers, and few warps fit.
+_WARP_ROW = 2
 
 # What a thread should have to do, as far as rows suffice for so many blocks: a few for
 # each multiprocessor.
@@ -81,6 +88,7 @@ def choose(
     itemsize: int,
     *,
     arrays: int = 1,
+    once: bool = False,
     several_warpgroups: bool = True,
 ) -> Tiles | None:
     """Cut `rows` by `classes` into tiles; `None` where there is less than one.
@@ -90,6 +98,7 @@ def choose(
         classes: How long they are.
         itemsize: Bytes of a number of the widest array.
         arrays: How many arrays of that shape are read.
+        once: Whether a row is done with as soon as it is read.
         several_warpgroups: Whether more than one can work on a row.
 
     A row that is no multiple of the tile's width ends with a tile that begins earlier
@@ -98,14 +107,13 @@ def choose(
     # A load must begin at a multiple of its size, in every row.
     vector = math.gcd(classes, _WIDEST_LOAD // itemsize)
     lanes = min(_WARP, _power_of_two(classes // vector))
-    # While a warp can hold a row it needs no barrier to reduce it.
-    if classes > _WARP * _HELD // arrays or rows < _THREADS // lanes:
+    most = max(1, _HELD // (_ONCE if once else 1) // arrays)
+    if classes > _WARP * most // _WARP_ROW or rows < _THREADS // lanes:
         lanes, vector = _THREADS, min(vector, _power_of_two(classes // _THREADS))
     if vector == 0 or rows < _THREADS // lanes:
         return None
     width = lanes * vector
-    most = width * max(1, _HELD // (arrays * vector))
-    tiles = -(-classes // most)
+    tiles = -(-classes // (width * max(1, most // vector)))
     warpgroups = min(tiles, _WARPGROUPS) if several_warpgroups else 1
     steps = -(-tiles // warpgroups)
     held = steps == 1

@@ -19,7 +19,7 @@ needed = pytest.mark.skipif(
     reason="JAX interprets Mosaic GPU kernels as they are written here from 0.12 on",
 )
 # Numbers that a thread may hold: the split forces several warpgroups, and two reads.
-HELD = {"as chosen": _tiles._HELD, "split": 4}
+HELD = {"as chosen": _tiles._HELD, "split": 8}
 
 
 def form(kernel):

@@ -32,11 +32,10 @@ from .target import Target, take
 def forward(*leaves, tree, cap: float | None) -> tuple[jax.Array, ...] | None:
     """See `xla.forward`."""
     z, tau, target = jax.tree.unflatten(tree, leaves)
-    tiles = _cut(z, target)
+    program = Program(functools.partial(_of_tile, cap), _merge, finish=_all)
+    tiles = _cut(program, z, target)
     if tiles is None:
         return None
-    partial = functools.partial(_of_tile, cap)
-    program = Program(partial, _merge, finish=_all)
     scales = (exponent_scale(tau),)
     found = run(program, tiles, (z,), scales, name="cross_entropy", row_results=5)
     top, ties, rest, count, product = (number[..., None] for number in found)
@@ -49,7 +48,8 @@ def forward(*leaves, tree, cap: float | None) -> tuple[jax.Array, ...] | None:
 def pull(*leaves, tree, cap: float | None) -> tuple[jax.Array, ...] | None:
     """See `xla.pull`."""
     z, tau, found, target, g, g_lse = jax.tree.unflatten(tree, leaves)
-    tiles = _cut(z, target)
+    program = Program(emit=functools.partial(_to_classes, cap), finish=_sums)
+    tiles = _cut(program, z, target)
     if tiles is None:
         return None
     found = xla.Found(*(number[..., None] for number in found))
@@ -67,7 +67,7 @@ def pull(*leaves, tree, cap: float | None) -> tuple[jax.Array, ...] | None:
         jnp.clip(target.labels, -1, z.shape[-1]).astype(jnp.int32),
     )
     dz, to_tau = run(
-        Program(emit=functools.partial(_to_classes, cap), finish=_sums),
+        program,
         tiles,
         (z,),
         numbers,
@@ -78,9 +78,9 @@ def pull(*leaves, tree, cap: float | None) -> tuple[jax.Array, ...] | None:
     return dz, xla.to_temperature(to_tau[..., None], found, row)
 
 
-def _cut(z, target: Target):
+def _cut(program: Program, z, target: Target):
     plain = not target.soft and target.weights is None
-    return cut(z) if plain else None
+    return cut(program, z) if plain else None
 
 
 def _of_tile(cap, tile, scales):

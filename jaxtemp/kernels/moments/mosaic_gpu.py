@@ -28,7 +28,7 @@ from .._row_program import Program, cut, run
 
 def forward(z, tau) -> tuple[jax.Array, ...] | None:
     """See `xla.forward`; `None` for rows that are too few to fill a tile."""
-    tiles = cut(z)
+    tiles = cut(_MOMENTS, z)
     if tiles is None:
         return None
     found = run(_MOMENTS, tiles, (z,), factors(tau), name="moments", row_results=6)

@@ -35,21 +35,21 @@ from .._row_program import Program, cut, run
 
 def forward(z, tau, *, log: bool) -> tuple[jax.Array, ...] | None:
     """`softmax(z / τ)`, or its logarithm."""
-    tiles = cut(z)
+    program = _FORWARD_LOG if log else _FORWARD
+    tiles = cut(program, z)
     if tiles is None:
         return None
     numbers = factors(tau) if log else (exponent_scale(tau),)
-    program = _FORWARD_LOG if log else _FORWARD
     name = "log_softmax" if log else "softmax"
     return run(program, tiles, (z,), numbers, name=name, out=(z.dtype,))
 
 
 def pull(z, tau, g, *, log: bool) -> tuple[jax.Array, ...] | None:
     """The cotangents of logits and temperature, from the same read."""
-    tiles = cut(z, g)
+    program = _PULL_LOG if log else _PULL
+    tiles = cut(program, z, g)
     if tiles is None:
         return None
-    program = _PULL_LOG if log else _PULL
     numbers = exponent_scale(tau), slope(tau)
     name = "log_softmax_pull" if log else "softmax_pull"
     return run(
@@ -59,10 +59,10 @@ def pull(z, tau, g, *, log: bool) -> tuple[jax.Array, ...] | None:
 
 def push(z, tau, dz, dtau, *, log: bool) -> tuple[jax.Array, ...] | None:
     """The tangent of the result for tangents of logits and temperature."""
-    tiles = cut(z, dz)
+    program = _PUSH_LOG if log else _PUSH
+    tiles = cut(program, z, dz)
     if tiles is None:
         return None
-    program = _PUSH_LOG if log else _PUSH
     numbers = exponent_scale(tau), slope(tau), dtau
     name = "log_softmax_push" if log else "softmax_push"
     return run(program, tiles, (z, dz), numbers, name=name, out=(z.dtype,))
