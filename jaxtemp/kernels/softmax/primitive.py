@@ -11,7 +11,7 @@ import functools
 from jax.interpreters import ad
 
 from ..._rows import Rows
-from .._primitive import RowKernel
+from .._primitive import RowKernel, deferred
 from . import xla
 from .cpu import CpuRows
 
@@ -19,6 +19,8 @@ from .cpu import CpuRows
 def _kernel(name: str, form) -> RowKernel:
     kernel = RowKernel(f"jaxtemp_{name}", functools.partial(form, rows=Rows()))
     kernel.lower_to("cpu", functools.partial(form, rows=CpuRows()))
+    on_tpu = deferred(f"{__package__}.mosaic_tpu", form.__name__)
+    kernel.lower_to("tpu", on_tpu, "mosaic_tpu")
     return kernel
 
 

@@ -1,0 +1,79 @@
+"""What tests of TPU kernels share: small blocks, interpreted, and what they move."""
+
+import contextlib
+import functools
+import itertools
+import math
+
+import jax
+import jax.extend.core
+import jax.numpy as jnp
+import numpy as np
+from jax.experimental import pallas as pl
+
+from jaxtemp.kernels import _mosaic_tpu
+from tests import cases
+
+
+@contextlib.contextmanager
+def interpreted(monkeypatch, split: bool = False):
+    """Run kernels on a CPU; with `split`, rows of more than 128 classes in blocks."""
+    monkeypatch.setattr(_mosaic_tpu, "CHUNK", 128)
+    if split:
+        monkeypatch.setattr(_mosaic_tpu, "BLOCKS", 1)
+    plain = functools.partial(pl.pallas_call, interpret=True)
+    monkeypatch.setattr(pl, "pallas_call", plain)
+    yield
+
+
+def rows_of(dtype: str, classes: int, count: int) -> cases.Rows:
+    """Rows over all temperatures, masked by -inf alone."""
+    rows = cases.random_rows(dtype, classes, count)
+    if rows.where is None:
+        return rows
+    logits = np.where(rows.where, rows.logits, -np.inf).astype(rows.logits.dtype)
+    return cases.Rows(logits, rows.temperature, None)
+
+
+def pallas_calls(form, *operands) -> list:
+    """The kernels that a form calls."""
+    return list(_calls(jax.make_jaxpr(form)(*operands).jaxpr))
+
+
+def _calls(jaxpr):
+    for equation in jaxpr.eqns:
+        if equation.primitive.name == "pallas_call":
+            yield equation
+            continue
+        for inner in jax.extend.core.jaxprs_in_params(equation.params):
+            yield from _calls(inner)
+
+
+def moved(call) -> int:
+    """The bytes that a kernel moves: its blocks, wherever their index changes.
+
+    What is a table of numbers a row is moved 128 lanes wide.
+    """
+    mapping = call.params["grid_mapping"]
+    grid = list(itertools.product(*map(range, mapping.grid)))
+    return sum(_bytes(block, grid) for block in mapping.block_mappings)
+
+
+def _bytes(block, grid) -> int:
+    index = block.index_map_jaxpr
+    shape = block.array_aval.shape
+    shape = (*shape[:-1], max(shape[-1], 128))
+    sizes = [size.block_size for size in block.block_shape]
+    table = sizes[-1] < 128
+    total, before = 0, None
+    for step in grid:
+        at = jax.extend.core.jaxpr_as_fun(index)(*map(jnp.int32, step))
+        place = tuple(map(int, at))
+        if place != before:
+            ends = [
+                min(size, whole - k * size)
+                for k, size, whole in zip(place, sizes, shape, strict=True)
+            ]
+            total += math.prod(ends[:-1]) * (128 if table else ends[-1])
+        before = place
+    return total * block.array_aval.dtype.itemsize

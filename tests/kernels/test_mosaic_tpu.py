@@ -1,0 +1,133 @@
+"""The TPU kernels of softmax, interpreted: against the truth, and what they move."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from numpy import inf, nan
+
+import jaxtemp
+from jaxtemp._rows import Rows
+from jaxtemp.kernels import _mosaic_tpu
+from jaxtemp.kernels.softmax import mosaic_tpu as softmax
+from jaxtemp.kernels.softmax import xla
+from tests import cases
+from tests.kernels.mosaic_tpu import interpreted, moved, pallas_calls, rows_of
+from tests.truth import Truth
+
+# Rows, classes, dtype, and whether a row is split.
+SHAPES = [
+    (1, 1, "float32", False),
+    (7, 2, "float32", False),
+    (9, 127, "bfloat16", False),
+    (15, 128, "float32", False),
+    (30, 129, "float32", True),
+    (15, 300, "bfloat16", True),
+    (30, 1000, "float32", True),
+    (15, 1000, "bfloat16", False),
+    (7, 20, "float16", False),
+]
+
+
+@pytest.mark.parametrize("log", [False, True], ids=["softmax", "log_softmax"])
+@pytest.mark.parametrize(("count", "classes", "dtype", "split"), SHAPES)
+def test_softmax_and_its_jacobian(count, classes, dtype, split, log, monkeypatch):
+    op = "log_softmax" if log else "softmax"
+    rows = rows_of(dtype, classes, count)
+    truth, g, tangents = Truth(*rows), rows.cotangents()[op], rows.tangents()
+
+    @jax.jit
+    def run(z, tau, g, dz, dtau):
+        return (
+            *softmax.forward(z, tau, log=log),
+            softmax.pull(z, tau, g, log=log),
+            *softmax.push(z, tau, dz, dtau, log=log),
+        )
+
+    with interpreted(monkeypatch, split):
+        value, pulled, pushed = run(*rows[:2], g, *tangents)
+    within = cases.tolerance(dtype)
+    cases.check(rows, within, {op: (truth.value(op), value)})
+    within = cases.tolerance(dtype, derivative=True)
+    cases.check(rows, within, cases.gradient_pairs(truth, {op: g}, {op: pulled}))
+    want = truth.jvp(op, *tangents).unless_too_large(truth.largest, rows=False)
+    cases.check(rows, within, {op: (want, pushed)})
+
+
+BAD = np.random.default_rng(0).normal(size=(9, 200)).astype(np.float32)
+BAD[1, 150], BAD[2, 3], BAD[3], BAD[4, :180] = nan, inf, -inf, -inf
+BAD_TAU = np.array([1, 1, 1, 1, 1, nan, -1, 0.5, 0.5], np.float32)
+
+
+@pytest.mark.parametrize("split", [False, True])
+@pytest.mark.parametrize("log", [False, True])
+def test_bad_rows_are_those_of_the_plain_form(log, split, monkeypatch):
+    g, dz = np.random.default_rng(1).normal(size=(2, 9, 200)).astype(np.float32)
+    with interpreted(monkeypatch, split):
+        for name, others in (("forward", ()), ("pull", (g,)), ("push", (dz, BAD_TAU))):
+            got = jax.jit(getattr(softmax, name), static_argnames="log")(
+                BAD, BAD_TAU, *others, log=log
+            )
+            want = getattr(xla, name)(
+                jnp.asarray(BAD), jnp.asarray(BAD_TAU), *others, log=log, rows=Rows()
+            )
+            for a, b in zip(got, want, strict=True):
+                np.testing.assert_array_equal(np.isnan(a), np.isnan(b), err_msg=name)
+                np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5, err_msg=name)
+
+
+FORMS = {
+    "forward": lambda z, r: softmax.forward(z, r, log=False),
+    "log forward": lambda z, r: softmax.forward(z, r, log=True),
+    "push": lambda z, r: softmax.push(z, r, z, r, log=False),
+    "pull": lambda z, r: softmax.pull(z, r, z, log=False),
+    "log pull": lambda z, r: softmax.pull(z, r, z, log=True),
+}
+# Operands and results with a number for each class.
+WIDE = {"forward": (1, 1), "log forward": (1, 1), "push": (2, 1), "pull": (2, 1)}
+WIDE |= {"log pull": (2, 1)}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("classes", [1000, 32_000, 262_144, 2**20])
+@pytest.mark.parametrize("name", FORMS)
+def test_cost_is_what_the_blocks_move(name, classes, dtype):
+    """One read of each operand of a row that fits, and of a split one 2 - 1/n."""
+    z = jax.ShapeDtypeStruct((72, classes), dtype)
+    (call,) = pallas_calls(FORMS[name], z, jax.ShapeDtypeStruct((72,), "float32"))
+    stated = call.params["cost_estimate"].bytes_accessed
+    assert stated == moved(call)
+    splits = call.params["grid_mapping"].grid[-1]
+    assert (splits > 1) == (classes > 300_000)
+    read, written = WIDE[name]
+    least = 72 * classes * z.dtype.itemsize * (read * (2 - 1 / splits) + written)
+    tables = 72 * 512 * (2 if "pull" in name else 1)
+    assert stated - tables == pytest.approx(least, rel=0.01)
+
+
+@pytest.mark.parametrize("rows", [1, 8, 500, 100_000])
+@pytest.mark.parametrize("classes", [1, 1000, 131_072, 10**7])
+@pytest.mark.parametrize("itemsizes", [(4,), (4, 4), (2, 2, 2), (2, 4)])
+def test_blocks_are_made_of_tiles_and_fit(rows, classes, itemsizes):
+    cut = _mosaic_tpu.plan(rows, classes, itemsizes)
+    tile = 32 // min(itemsizes)
+    assert cut.rows % cut.group == cut.group % tile == 0
+    assert cut.width % cut.chunk == cut.chunk % 128 == 0
+    assert (cut.splits - 1) * cut.width < classes <= cut.splits * cut.width
+    assert 2 * cut.rows * cut.width * sum(itemsizes) <= _mosaic_tpu.BLOCKS
+
+
+def test_lowered_for_a_tpu_the_ops_are_kernels():
+    def step(z, tau):
+        value, pull = jax.vjp(jaxtemp.softmax, z, tau)
+        return value, pull(value)
+
+    shapes = (
+        jax.ShapeDtypeStruct((5, 300), "bfloat16"),
+        jax.ShapeDtypeStruct((5,), "f4"),
+    )
+    lowered = jax.jit(step).trace(*shapes).lower(lowering_platforms=("tpu",))
+    assert lowered.as_text().count("tpu_custom_call") == 2
+    wide = jax.ShapeDtypeStruct((5, 300), "float16")
+    lowered = jax.jit(step).trace(wide, shapes[1]).lower(lowering_platforms=("tpu",))
+    assert "tpu_custom_call" not in lowered.as_text()
