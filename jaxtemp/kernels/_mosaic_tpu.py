@@ -96,12 +96,12 @@ class RowOp(NamedTuple):
     Attributes:
         start: What is known of a row before it is read.
         read: `read(block, numbers, state) -> state`, for each block of a row.
-        write: The same, for each block once all are read.
+        write: The same, for each block once all are read; without `read`, at once.
         finish: `finish(numbers, state)`, the row's results.
     """
 
     start: tuple[float, ...]
-    read: Callable[[Block, tuple, tuple], tuple]
+    read: Callable[[Block, tuple, tuple], tuple] | None = None
     write: Callable[[Block, tuple, tuple], tuple] | None = None
     finish: Callable[[tuple, tuple], tuple] | None = None
 
@@ -215,7 +215,7 @@ def over_rows(
     rows = flat[0].shape[0]
     types = [jnp.dtype(x) for x in (*(x.dtype for x in wide), *results)]
     cut = plan(rows, classes, [x.itemsize for x in types])
-    phases = 2 if op.write is not None and cut.splits > 1 else 1
+    phases = 2 if op.read and op.write and cut.splits > 1 else 1
     varying = jax.typeof(wide[0]).manual_axis_type
     shape = functools.partial(jax.ShapeDtypeStruct, manual_axis_type=varying)
 
@@ -223,7 +223,8 @@ def over_rows(
         return i, jnp.where(phase == 0, j, cut.splits - 1 - j)
 
     def written(i, phase, j):
-        return i, cut.splits - 1 - phase * j
+        # Until it is written, the result's first block waits to be.
+        return i, j if phases == 1 else cut.splits - 1 - phase * j
 
     def beside(lanes):
         return pl.BlockSpec((cut.rows, lanes), lambda i, phase, j: (i, 0))
@@ -282,6 +283,16 @@ def cost(cut: Plan, rows, classes, phases, operands, results, columns: int):
     )
 
 
+def finite(top: jax.Array) -> jax.Array:
+    """A row's largest logit, finite where nothing is allowed."""
+    return jnp.where(top == -jnp.inf, float(jnp.finfo(jnp.float32).min), top)
+
+
+def risen(old: jax.Array, top: jax.Array) -> jax.Array:
+    """How far a row's largest logit was below what it is now: zero or less."""
+    return jnp.where(old == top, 0, old - finite(top))
+
+
 def _kernel(op: RowOp, cut: Plan, classes, phases, operands, results, *refs):
     table, wide, outs = refs[0], refs[1 : 1 + operands], refs[1 + operands : -1]
     known = refs[-1]
@@ -304,15 +315,9 @@ def _kernel(op: RowOp, cut: Plan, classes, phases, operands, results, *refs):
             start = [jnp.full((cut.group, 1), x, jnp.float32) for x in op.start]
             known[rows, :] = _table(start, LANES)
 
-        @pl.when(phase == 0)
-        def _():
-            advance(op.read)
-
-        if op.write is not None:
-
-            @pl.when(phase == phases - 1)
-            def _():
-                advance(op.write)
+        for step, when in ((op.read, 0), (op.write, phases - 1)):
+            if step is not None:
+                pl.when(phase == when)(functools.partial(advance, step))
 
         if (finish := op.finish) is not None:
 

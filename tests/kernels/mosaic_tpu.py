@@ -1,9 +1,9 @@
 """What tests of TPU kernels share: small blocks, interpreted, and what they move."""
 
 import contextlib
-import functools
 import itertools
 import math
+from functools import partial
 
 import jax
 import jax.extend.core
@@ -12,7 +12,26 @@ import numpy as np
 from jax.experimental import pallas as pl
 
 from jaxtemp.kernels import _mosaic_tpu
+from jaxtemp.kernels.moments import mosaic_tpu as moments
+from jaxtemp.kernels.softmax import mosaic_tpu as softmax
 from tests import cases
+
+# Every kernel, and its operands: logits or what is like them, numbers of rows.
+KERNELS = {
+    "softmax": (partial(softmax.forward, log=False), "zr"),
+    "log_softmax": (partial(softmax.forward, log=True), "zr"),
+    "softmax push": (partial(softmax.push, log=False), "zrzr"),
+    "log_softmax push": (partial(softmax.push, log=True), "zrzr"),
+    "softmax pull": (partial(softmax.pull, log=False), "zrz"),
+    "log_softmax pull": (partial(softmax.pull, log=True), "zrz"),
+    "moments": (moments.forward, "zr"),
+}
+
+
+def shapes_of(name: str, rows: int, classes: int, dtype: str) -> list:
+    """The shapes of a kernel's operands."""
+    kinds = {"z": ((rows, classes), dtype), "r": ((rows,), "float32")}
+    return [jax.ShapeDtypeStruct(*kinds[kind]) for kind in KERNELS[name][1]]
 
 
 @contextlib.contextmanager
@@ -21,7 +40,7 @@ def interpreted(monkeypatch, split: bool = False):
     monkeypatch.setattr(_mosaic_tpu, "CHUNK", 128)
     if split:
         monkeypatch.setattr(_mosaic_tpu, "BLOCKS", 1)
-    plain = functools.partial(pl.pallas_call, interpret=True)
+    plain = partial(pl.pallas_call, interpret=True)
     monkeypatch.setattr(pl, "pallas_call", plain)
     yield
 

@@ -1,19 +1,30 @@
-"""The TPU kernels of softmax, interpreted: against the truth, and what they move."""
+"""The TPU kernels, interpreted: against the truth, and what they move."""
+
+import functools
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from numpy import inf, nan
 
 import jaxtemp
+from jaxtemp import _derivatives
 from jaxtemp._rows import Rows
 from jaxtemp.kernels import _mosaic_tpu
+from jaxtemp.kernels.moments import mosaic_tpu as moments
+from jaxtemp.kernels.moments import xla as moments_xla
 from jaxtemp.kernels.softmax import mosaic_tpu as softmax
 from jaxtemp.kernels.softmax import xla
 from tests import cases
-from tests.kernels.mosaic_tpu import interpreted, moved, pallas_calls, rows_of
-from tests.truth import Truth
+from tests.kernels.mosaic_tpu import (
+    KERNELS,
+    interpreted,
+    moved,
+    pallas_calls,
+    rows_of,
+    shapes_of,
+)
+from tests.truth import SCALAR_OPS, Truth
 
 # Rows, classes, dtype, and whether a row is split.
 SHAPES = [
@@ -54,6 +65,22 @@ def test_softmax_and_its_jacobian(count, classes, dtype, split, log, monkeypatch
     cases.check(rows, within, {op: (want, pushed)})
 
 
+@pytest.mark.parametrize(("count", "classes", "dtype", "split"), SHAPES)
+def test_moments(count, classes, dtype, split, monkeypatch):
+    """By way of the five ops that are made of them."""
+    rows = rows_of(dtype, classes, count)
+    truth = Truth(*rows)
+    monkeypatch.setattr(
+        _derivatives, "moments", lambda z, tau, implementation: moments.forward(z, tau)
+    )
+    with interpreted(monkeypatch, split):
+        got = jax.jit(lambda *args: {op: cases.one(op, *args) for op in SCALAR_OPS})(
+            *rows[:2]
+        )
+    pairs = {op: (truth.value(op), got[op]) for op in SCALAR_OPS}
+    cases.check(rows, cases.tolerance(dtype), pairs)
+
+
 BAD = np.random.default_rng(0).normal(size=(9, 200)).astype(np.float32)
 BAD[1, 150], BAD[2, 3], BAD[3], BAD[4, :180] = nan, inf, -inf, -inf
 BAD_TAU = np.array([1, 1, 1, 1, 1, nan, -1, 0.5, 0.5], np.float32)
@@ -63,46 +90,47 @@ BAD_TAU = np.array([1, 1, 1, 1, 1, nan, -1, 0.5, 0.5], np.float32)
 @pytest.mark.parametrize("log", [False, True])
 def test_bad_rows_are_those_of_the_plain_form(log, split, monkeypatch):
     g, dz = np.random.default_rng(1).normal(size=(2, 9, 200)).astype(np.float32)
+    forms = [("forward", ()), ("pull", (g,)), ("push", (dz, BAD_TAU))]
     with interpreted(monkeypatch, split):
-        for name, others in (("forward", ()), ("pull", (g,)), ("push", (dz, BAD_TAU))):
-            got = jax.jit(getattr(softmax, name), static_argnames="log")(
-                BAD, BAD_TAU, *others, log=log
-            )
-            want = getattr(xla, name)(
-                jnp.asarray(BAD), jnp.asarray(BAD_TAU), *others, log=log, rows=Rows()
-            )
-            for a, b in zip(got, want, strict=True):
-                np.testing.assert_array_equal(np.isnan(a), np.isnan(b), err_msg=name)
-                np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5, err_msg=name)
+        for name, others in forms:
+            operands = BAD, BAD_TAU, *others
+            alike(operands, softmax, xla, name, log=log)
+        if not log:
+            alike((BAD, BAD_TAU), moments, moments_xla, "forward")
 
 
-FORMS = {
-    "forward": lambda z, r: softmax.forward(z, r, log=False),
-    "log forward": lambda z, r: softmax.forward(z, r, log=True),
-    "push": lambda z, r: softmax.push(z, r, z, r, log=False),
-    "pull": lambda z, r: softmax.pull(z, r, z, log=False),
-    "log pull": lambda z, r: softmax.pull(z, r, z, log=True),
-}
-# Operands and results with a number for each class.
-WIDE = {"forward": (1, 1), "log forward": (1, 1), "push": (2, 1), "pull": (2, 1)}
-WIDE |= {"log pull": (2, 1)}
+def alike(operands, ours, plain, name, **params):
+    """Compare with what the plain form gives, NaN by NaN."""
+    form = functools.partial(getattr(ours, name), **params)
+    reference = functools.partial(getattr(plain, name), **params, rows=Rows())
+    got, want = jax.jit(form)(*operands), jax.jit(reference)(*operands)
+    for a, b in zip(got, want, strict=True):
+        np.testing.assert_array_equal(np.isnan(a), np.isnan(b), err_msg=name)
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5, err_msg=name)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("classes", [1000, 32_000, 262_144, 2**20])
-@pytest.mark.parametrize("name", FORMS)
+@pytest.mark.parametrize("name", KERNELS)
 def test_cost_is_what_the_blocks_move(name, classes, dtype):
-    """One read of each operand of a row that fits, and of a split one 2 - 1/n."""
-    z = jax.ShapeDtypeStruct((72, classes), dtype)
-    (call,) = pallas_calls(FORMS[name], z, jax.ShapeDtypeStruct((72,), "float32"))
+    """One read of each operand, and 2 - 1/n of a split one that results depend on."""
+    shapes = shapes_of(name, 72, classes, dtype)
+    (call,) = pallas_calls(KERNELS[name][0], *shapes)
     stated = call.params["cost_estimate"].bytes_accessed
     assert stated == moved(call)
     splits = call.params["grid_mapping"].grid[-1]
     assert (splits > 1) == (classes > 300_000)
-    read, written = WIDE[name]
-    least = 72 * classes * z.dtype.itemsize * (read * (2 - 1 / splits) + written)
-    tables = 72 * 512 * (2 if "pull" in name else 1)
+    least, tables = bytes_of(name, shapes, 2 - 1 / splits)
     assert stated - tables == pytest.approx(least, rel=0.01)
+
+
+def bytes_of(name, shapes, reads) -> tuple[float, int]:
+    """The least that can be moved with so many reads, and the tables."""
+    results = jax.eval_shape(KERNELS[name][0], *shapes)
+    wide = [[x for x in xs if x.ndim == 2] for xs in (shapes, results)]
+    read, written = (sum(x.size * x.dtype.itemsize for x in xs) for xs in wide)
+    tables = 1 + any(x.ndim == 1 for x in results)
+    return read * (reads if written else 1) + written, 72 * 512 * tables
 
 
 @pytest.mark.parametrize("rows", [1, 8, 500, 100_000])

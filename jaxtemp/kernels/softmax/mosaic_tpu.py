@@ -15,12 +15,11 @@ import jax.numpy as jnp
 
 from ..._rows import Rows
 from ..._scale import exponent_scale, factors, slope
-from .._mosaic_tpu import Block, RowOp, over_rows, supported
+from .._mosaic_tpu import Block, RowOp, finite, over_rows, risen, supported
 from . import xla
 
 _TINY = float(jnp.finfo(jnp.float32).tiny)
-_MIN = float(jnp.finfo(jnp.float32).min)
-_LOW = _MIN * 2.0**-20
+_LOW = float(jnp.finfo(jnp.float32).min) * 2.0**-20
 _NEGLIGIBLE = -1e4  # an exponent whose exponential is zero
 
 
@@ -65,9 +64,9 @@ def _sum(block: Block, numbers, state):
     a, b = numbers
     old, total = state
     top = jnp.maximum(old, block.max())
-    below = _finite(top)
+    below = finite(top)
     (new,) = block.sums(lambda z: (jnp.exp((z - below) * a * b),), 1)
-    return top, total * jnp.exp(_risen(old, top) * a * b) + new
+    return top, total * jnp.exp(risen(old, top) * a * b) + new
 
 
 def _probabilities(block: Block, numbers, state):
@@ -117,7 +116,7 @@ class _Mass(NamedTuple):
 
     def exponents(self, z, scale):
         """`(z - top) / τ`, -inf where nothing is allowed."""
-        return (z - _finite(self.top)) * scale
+        return (z - finite(self.top)) * scale
 
     def probabilities(self, z, scale):
         # In a row in which nothing is allowed all are zero; a NaN stays one.
@@ -126,9 +125,9 @@ class _Mass(NamedTuple):
 
     def below(self, top, scale) -> _Mass:
         """The same relative to a top at least as large."""
-        risen = _risen(self.top, top)
-        moved = risen != 0
-        rest = self.total * jnp.exp(risen * scale)
+        up = risen(self.top, top)
+        moved = up != 0
+        rest = self.total * jnp.exp(up * scale)
         return _Mass(
             top,
             jnp.where(moved, 0, self.ties),
@@ -138,7 +137,7 @@ class _Mass(NamedTuple):
 
     def terms(self, z, other, scale) -> tuple:
         """What a chunk adds to `ties`, `rest` and `own`."""
-        x = z - _finite(self.top)
+        x = z - finite(self.top)
         e = jnp.exp(x * scale)
         at = x == 0
         return jnp.where(at, 1.0, 0), jnp.where(at, 0, e), jnp.where(at, other, 0)
@@ -181,9 +180,9 @@ def _mean(block: Block, state, scale, f, slant=0.0):
     top = jnp.maximum(old.top, block.max())
     mass = old.below(top, scale)
     mass = mass.plus(*block.sums(lambda z, other: mass.terms(z, other, scale), 3))
-    risen = jnp.maximum(_risen(old.top, top) * scale, _NEGLIGIBLE)
-    spread += (old.about - mass.about - risen * slant) * old.total
-    spread *= jnp.exp(risen)
+    up = jnp.maximum(risen(old.top, top) * scale, _NEGLIGIBLE)
+    spread += (old.about - mass.about - up * slant) * old.total
+    spread *= jnp.exp(up)
 
     def term(z, other):
         u = mass.exponents(z, scale)
@@ -315,13 +314,3 @@ def _pull_log(block: Block, numbers, state):
 
     (new,) = block.write(term, 1)
     return *state[:-1], to_tau + new
-
-
-def _finite(top):
-    """A row's largest logit, finite where nothing is allowed."""
-    return jnp.where(top == -jnp.inf, _MIN, top)
-
-
-def _risen(old, top):
-    """How far a row's largest logit was below what it is now: zero or less."""
-    return jnp.where(old == top, 0, old - _finite(top))
