@@ -98,12 +98,14 @@ class RowOp(NamedTuple):
         read: `read(block, numbers, state) -> state`, for each block of a row.
         write: The same, for each block once all are read; without `read`, at once.
         finish: `finish(numbers, state)`, the row's results.
+        placed: Whether chunks come with the places of their classes, as the last.
     """
 
     start: tuple[float, ...]
     read: Callable[[Block, tuple, tuple], tuple] | None = None
     write: Callable[[Block, tuple, tuple], tuple] | None = None
     finish: Callable[[tuple, tuple], tuple] | None = None
+    placed: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,6 +118,7 @@ class Block:
     rows: pl.Slice | slice
     operands: Sequence
     results: Sequence
+    placed: bool
 
     def max(self) -> jax.Array:
         """The largest entry of each row of the first operand."""
@@ -123,7 +126,7 @@ class Block:
         largest = lax.fori_loop(
             0,
             self.plan.width // self.plan.chunk,
-            lambda j, top: jnp.maximum(top, _fold(jnp.maximum, self.chunk(j, 1)[0])),
+            lambda j, top: jnp.maximum(top, _fold(jnp.maximum, self._operand(0, j))),
             jnp.full(shape, -jnp.inf, jnp.float32),
         )
         return jnp.max(largest, axis=1, keepdims=True)
@@ -145,25 +148,22 @@ class Block:
 
         return self._sweep(store, count)
 
-    def chunk(self, j, count: int | None = None) -> list[jax.Array]:
-        """Chunk `j` of the first operands; nothing where there are no more classes."""
-        found = [
-            ref[self.rows, self._span(j)].astype(jnp.float32)
-            for ref in self.operands[:count]
-        ]
-        if self.classes % self.plan.chunk == 0:
-            return found
-        exists = self.places(j) < self.classes
-        fills = [-jnp.inf] + [0.0] * (len(found) - 1)
-        return [
-            jnp.where(exists, x, fill) for x, fill in zip(found, fills, strict=True)
-        ]
+    def chunk(self, j) -> list[jax.Array]:
+        """Chunk `j` of every operand."""
+        found = [self._operand(k, j) for k in range(len(self.operands))]
+        return [*found, self._places(j)] if self.placed else found
 
-    def places(self, j) -> jax.Array:
+    def _operand(self, k: int, j) -> jax.Array:
+        """Chunk `j` of one operand; where there are no more classes, nothing counts."""
+        x = self.operands[k][self.rows, self._span(j)].astype(jnp.float32)
+        if self.classes % self.plan.chunk == 0:
+            return x
+        return jnp.where(self._places(j) < self.classes, x, 0.0 if k else -jnp.inf)
+
+    def _places(self, j) -> jax.Array:
         """The classes of chunk `j`."""
-        lane = lax.broadcasted_iota(
-            jnp.int32, (self.plan.group, self.plan.chunk), dimension=1
-        )
+        shape = self.plan.group, self.plan.chunk
+        lane = lax.broadcasted_iota(jnp.int32, shape, dimension=1)
         return lane + (self.start + j * self.plan.chunk)
 
     def _span(self, j):
@@ -303,7 +303,8 @@ def _kernel(op: RowOp, cut: Plan, classes, phases, operands, results, *refs):
 
     def piece(g, _):
         rows = pl.ds(pl.multiple_of(g * cut.group, cut.group), cut.group)
-        block = Block(cut, classes, place * cut.width, rows, wide, outs[:results])
+        start = place * cut.width
+        block = Block(cut, classes, start, rows, wide, outs[:results], op.placed)
         numbers = _columns(table[rows, :], table.shape[1])
 
         def advance(step):
@@ -312,8 +313,8 @@ def _kernel(op: RowOp, cut: Plan, classes, phases, operands, results, *refs):
 
         @pl.when(first)
         def _():
-            start = [jnp.full((cut.group, 1), x, jnp.float32) for x in op.start]
-            known[rows, :] = _table(start, LANES)
+            nothing = [jnp.full((cut.group, 1), x, jnp.float32) for x in op.start]
+            known[rows, :] = _table(nothing, LANES)
 
         for step, when in ((op.read, 0), (op.write, phases - 1)):
             if step is not None:

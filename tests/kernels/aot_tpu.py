@@ -75,7 +75,7 @@ def check(name: str, chip: str, device, classes: int, dtype: str) -> bool:
         wrong = complaint(program, form, shapes)
         accessed = program.cost_analysis()["bytes accessed"]
     reads = accessed / (ROWS * classes * np.dtype(shapes[0].dtype).itemsize)
-    line = f"{name:18} {chip:4} {ROWS}x{classes:<7} {dtype:9} {reads:6.3f} x logits"
+    line = f"{name:23} {chip:4} {ROWS}x{classes:<7} {dtype:9} {reads:6.3f} x logits"
     print(f"{line} {time.perf_counter() - start:5.2f} s  {wrong or 'ok'}", flush=True)
     return wrong is None
 

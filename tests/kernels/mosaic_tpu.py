@@ -12,6 +12,9 @@ import numpy as np
 from jax.experimental import pallas as pl
 
 from jaxtemp.kernels import _mosaic_tpu
+from jaxtemp.kernels.cross_entropy import mosaic_tpu as cross_entropy
+from jaxtemp.kernels.cross_entropy.target import Target
+from jaxtemp.kernels.cross_entropy.xla import Found
 from jaxtemp.kernels.moments import mosaic_tpu as moments
 from jaxtemp.kernels.softmax import mosaic_tpu as softmax
 from tests import cases
@@ -25,12 +28,23 @@ KERNELS = {
     "softmax pull": (partial(softmax.pull, log=False), "zrz"),
     "log_softmax pull": (partial(softmax.pull, log=True), "zrz"),
     "moments": (moments.forward, "zr"),
+    "cross_entropy": (lambda z, r, *t: _loss(z, r, Target(*t)), "zrirr"),
+    "soft cross_entropy": (lambda z, r, *t: _loss(z, r, Target(*t)), "zrzrr"),
+    "cross_entropy pull": (lambda z, r, *t: _loss_pull(z, r, Target(*t)), "zrirr"),
+    "soft cross_entropy pull": (lambda z, r, *t: _loss_pull(z, r, Target(*t)), "zrzrr"),
 }
+_loss = partial(cross_entropy.forward, cap=30.0)
+
+
+def _loss_pull(z, r, target):
+    found = Found(*[r] * len(Found._fields))
+    return cross_entropy.pull(z, r, found, target, r, r, cap=None)
 
 
 def shapes_of(name: str, rows: int, classes: int, dtype: str) -> list:
     """The shapes of a kernel's operands."""
     kinds = {"z": ((rows, classes), dtype), "r": ((rows,), "float32")}
+    kinds["i"] = (rows,), "int32"
     return [jax.ShapeDtypeStruct(*kinds[kind]) for kind in KERNELS[name][1]]
 
 
@@ -43,6 +57,13 @@ def interpreted(monkeypatch, split: bool = False):
     plain = partial(pl.pallas_call, interpret=True)
     monkeypatch.setattr(pl, "pallas_call", plain)
     yield
+
+
+def on_cpu(monkeypatch, *kernels) -> None:
+    """Let programs for a CPU use these kernels' forms for a TPU."""
+    for kernel in kernels:
+        form = kernel._forms["tpu", "mosaic_tpu"]
+        monkeypatch.setitem(kernel._forms, ("cpu", "mosaic_tpu"), form)
 
 
 def rows_of(dtype: str, classes: int, count: int) -> cases.Rows:
