@@ -56,22 +56,22 @@ class Plan(NamedTuple):
     chunk: int
 
 
-def plan(rows: int, classes: int, itemsizes: Sequence[int], whole: int = 1) -> Plan:
+def plan(rows: int, classes: int, itemsizes: Sequence[int], unit: int = 1) -> Plan:
     """Cut rows into blocks: a pure function of shapes and types.
 
     Args:
         rows: R.
         classes: V.
         itemsizes: The bytes of a class in each operand and result that has classes.
-        whole: Blocks are that many chunks wide, or a multiple of it, if a row is split.
+        unit: Blocks that are wider are a multiple of it.
     """
     # A tile has 8 rows of 32-bit numbers, and 16 of 16-bit ones.
     tile = 32 // min(itemsizes)
     chunk = min(CHUNK, _up(classes, LANES))
-    width, splits = _up(classes, chunk), 1
+    unit = chunk if classes <= unit else max(chunk, unit)
+    width, splits = _up(classes, unit), 1
     narrowest = 2 * tile * sum(itemsizes)
     if narrowest * width > BLOCKS:
-        unit = chunk * whole
         most = max(BLOCKS // narrowest // unit * unit, unit)
         splits = pl.cdiv(classes, most)
         width = _up(pl.cdiv(classes, splits), unit)
@@ -120,12 +120,19 @@ class Block:
     results: Sequence
     placed: bool
 
+    @property
+    def chunks(self) -> int:
+        """How many chunks there are, less those at the end of a row that are empty."""
+        if self.plan.splits == 1:
+            return pl.cdiv(self.classes, self.plan.chunk)
+        return self.plan.width // self.plan.chunk
+
     def max(self) -> jax.Array:
         """The largest entry of each row of the first operand."""
         shape = self.plan.group, LANES
         largest = lax.fori_loop(
             0,
-            self.plan.width // self.plan.chunk,
+            self.chunks,
             lambda j, top: jnp.maximum(top, _fold(jnp.maximum, self._operand(0, j))),
             jnp.full(shape, -jnp.inf, jnp.float32),
         )
@@ -172,7 +179,7 @@ class Block:
 
     def _sweep(self, body, count: int):
         """Sum what `body(j)` returns, in runs, whose rounding errors do not add up."""
-        chunks = self.plan.width // self.plan.chunk
+        chunks = self.chunks
         zeros = tuple(jnp.zeros((self.plan.group, LANES)) for _ in range(count))
 
         def add(j, totals):
@@ -194,6 +201,7 @@ def over_rows(
     numbers: Sequence[jax.Array],
     results: Sequence[jnp.dtype] = (),
     columns: int = 0,
+    per: int = 1,
     name: str = "",
 ) -> tuple[list[jax.Array], list[jax.Array]]:
     """Run `op` on every row.
@@ -204,6 +212,7 @@ def over_rows(
         numbers: Operands `[...]`, float32.
         results: The types of the results `[..., V]`.
         columns: How many results `[...]` there are, float32.
+        per: The results `[..., V]` have one number for so many classes.
         name: The kernel's name.
 
     Returns:
@@ -213,11 +222,18 @@ def over_rows(
     flat = [x.reshape(-1, classes) for x in wide]
     table = jnp.stack([x.reshape(-1) for x in numbers], axis=-1)
     rows = flat[0].shape[0]
-    types = [jnp.dtype(x) for x in (*(x.dtype for x in wide), *results)]
-    cut = plan(rows, classes, [x.itemsize for x in types])
+    types = [x.dtype for x in wide]
+    if per == 1:
+        cut = plan(rows, classes, [jnp.dtype(x).itemsize for x in (*types, *results)])
+    else:  # results are small, and their blocks have to fill tiles
+        cut = plan(rows, classes, [x.itemsize for x in types], unit=per * LANES)
     phases = 2 if op.read and op.write and cut.splits > 1 else 1
     varying = jax.typeof(wide[0]).manual_axis_type
     shape = functools.partial(jax.ShapeDtypeStruct, manual_axis_type=varying)
+
+    # Sums of blocks fill their last tile, and are cut to size afterwards.
+    parts = pl.cdiv(classes, per)
+    stored = parts if per == 1 else cut.splits * cut.width // per
 
     def block(i, phase, j):
         return i, jnp.where(phase == 0, j, cut.splits - 1 - j)
@@ -237,11 +253,11 @@ def over_rows(
             *(pl.BlockSpec((cut.rows, cut.width), block) for _ in wide),
         ],
         out_specs=[
-            *(pl.BlockSpec((cut.rows, cut.width), written) for _ in results),
+            *(pl.BlockSpec((cut.rows, cut.width // per), written) for _ in results),
             *([beside(columns)] if columns else []),
         ],
         out_shape=[
-            *(shape((rows, classes), dtype) for dtype in results),
+            *(shape((rows, stored), dtype) for dtype in results),
             *([shape((rows, columns), jnp.float32)] if columns else []),
         ],
         scratch_shapes=[pltpu.VMEM((cut.rows, LANES), jnp.float32)],
@@ -250,18 +266,27 @@ def over_rows(
             vmem_limit_bytes=LIMIT,
         ),
         cost_estimate=cost(
-            cut, rows, classes, phases, [x.dtype for x in wide], results, columns
+            cut,
+            rows,
+            classes,
+            phases,
+            [x.dtype for x in wide],
+            stored,
+            results,
+            columns,
         ),
         name=name,
     )(table, *flat)
     tables = found[len(results) :]
     return (
-        [x.reshape(*batch, classes) for x in found[: len(results)]],
+        [x[:, :parts].reshape(*batch, parts) for x in found[: len(results)]],
         [table[:, k].reshape(batch) for table in tables for k in range(columns)],
     )
 
 
-def cost(cut: Plan, rows, classes, phases, operands, results, columns: int):
+def cost(
+    cut: Plan, rows, classes, phases, operands, stored, results, columns: int
+) -> pl.CostEstimate:
     """What a kernel does, the bytes exactly.
 
     Operands are read once, and once more but for the last block where there is a second
@@ -273,7 +298,7 @@ def cost(cut: Plan, rows, classes, phases, operands, results, columns: int):
     tables = 2 if columns else 1
     moved = (
         read * sum(jnp.dtype(x).itemsize for x in operands)
-        + classes * sum(jnp.dtype(x).itemsize for x in results)
+        + max(stored, LANES) * sum(jnp.dtype(x).itemsize for x in results)
         + tables * LANES * 4
     )
     return pl.CostEstimate(

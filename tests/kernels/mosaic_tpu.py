@@ -12,6 +12,7 @@ import numpy as np
 from jax.experimental import pallas as pl
 
 from jaxtemp.kernels import _mosaic_tpu
+from jaxtemp.kernels.categorical import mosaic_tpu as categorical
 from jaxtemp.kernels.cross_entropy import mosaic_tpu as cross_entropy
 from jaxtemp.kernels.cross_entropy.target import Target
 from jaxtemp.kernels.cross_entropy.xla import Found
@@ -28,6 +29,7 @@ KERNELS = {
     "softmax pull": (partial(softmax.pull, log=False), "zrz"),
     "log_softmax pull": (partial(softmax.pull, log=True), "zrz"),
     "moments": (moments.forward, "zr"),
+    "categorical": (partial(categorical.forward, first=False), "zrkk"),
     "cross_entropy": (lambda z, r, *t: _loss(z, r, Target(*t)), "zrirr"),
     "soft cross_entropy": (lambda z, r, *t: _loss(z, r, Target(*t)), "zrzrr"),
     "cross_entropy pull": (lambda z, r, *t: _loss_pull(z, r, Target(*t)), "zrirr"),
@@ -44,7 +46,7 @@ def _loss_pull(z, r, target):
 def shapes_of(name: str, rows: int, classes: int, dtype: str) -> list:
     """The shapes of a kernel's operands."""
     kinds = {"z": ((rows, classes), dtype), "r": ((rows,), "float32")}
-    kinds["i"] = (rows,), "int32"
+    kinds |= {"i": ((rows,), "int32"), "k": ((rows, 1), "uint32")}
     return [jax.ShapeDtypeStruct(*kinds[kind]) for kind in KERNELS[name][1]]
 
 

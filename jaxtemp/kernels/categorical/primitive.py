@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from .._primitive import RowKernel
+from .._primitive import RowKernel, deferred
 from . import greedy as greedy_xla
 from . import xla
 
 categorical = RowKernel("jaxtemp_categorical", xla.forward)
 greedy = RowKernel("jaxtemp_greedy", greedy_xla.forward)
+
+categorical.lower_to(
+    "tpu", deferred(f"{__package__}.mosaic_tpu", "forward"), "mosaic_tpu"
+)
