@@ -127,15 +127,15 @@ class Block:
             return pl.cdiv(self.classes, self.plan.chunk)
         return self.plan.width // self.plan.chunk
 
-    def max(self) -> jax.Array:
-        """The largest entry of each row of the first operand."""
-        shape = self.plan.group, LANES
-        largest = lax.fori_loop(
-            0,
-            self.chunks,
-            lambda j, top: jnp.maximum(top, _fold(jnp.maximum, self._operand(0, j))),
-            jnp.full(shape, -jnp.inf, jnp.float32),
-        )
+    def max(self, term: Callable[..., jax.Array] | None = None) -> jax.Array:
+        """The largest of each row of `term(*chunks)`, or of the first operand."""
+
+        def larger(j, top):
+            x = self._operand(0, j) if term is None else term(*self.chunk(j))
+            return jnp.maximum(top, _fold(jnp.maximum, x))
+
+        nothing = jnp.full((self.plan.group, LANES), -jnp.inf, jnp.float32)
+        largest = lax.fori_loop(0, self.chunks, larger, nothing)
         return jnp.max(largest, axis=1, keepdims=True)
 
     def sums(self, term: Callable[..., tuple], count: int) -> tuple[jax.Array, ...]:

@@ -12,6 +12,7 @@ import numpy as np
 from jax.experimental import pallas as pl
 
 from jaxtemp.kernels import _mosaic_tpu
+from jaxtemp.kernels.categorical import greedy_mosaic_tpu as greedy
 from jaxtemp.kernels.categorical import mosaic_tpu as categorical
 from jaxtemp.kernels.cross_entropy import mosaic_tpu as cross_entropy
 from jaxtemp.kernels.cross_entropy.target import Target
@@ -30,6 +31,7 @@ KERNELS = {
     "log_softmax pull": (partial(softmax.pull, log=True), "zrz"),
     "moments": (moments.forward, "zr"),
     "categorical": (partial(categorical.forward, first=False), "zrkk"),
+    "greedy": (partial(greedy.forward, first=True), "zrkk"),
     "cross_entropy": (lambda z, r, *t: _loss(z, r, Target(*t)), "zrirr"),
     "soft cross_entropy": (lambda z, r, *t: _loss(z, r, Target(*t)), "zrzrr"),
     "cross_entropy pull": (lambda z, r, *t: _loss_pull(z, r, Target(*t)), "zrirr"),

@@ -8,6 +8,8 @@ import pytest
 from numpy import inf, nan
 
 from jaxtemp.kernels import _mosaic_tpu
+from jaxtemp.kernels.categorical import greedy as plain_greedy
+from jaxtemp.kernels.categorical import greedy_mosaic_tpu as greedy
 from jaxtemp.kernels.categorical import mosaic_tpu, xla
 from tests.kernels.mosaic_tpu import interpreted, rows_of
 
@@ -44,6 +46,28 @@ def test_ids_are_those_of_the_plain_form(
     # Sums in another order are rounded differently; few draws are that close.
     assert (np.asarray(got) == np.asarray(want)).mean() >= 0.95
     np.testing.assert_array_equal(np.asarray(got) < 0, np.asarray(want) < 0)
+
+
+@pytest.mark.parametrize("first", [False, True])
+@pytest.mark.parametrize(
+    ("classes", "split"), [(1, False), (129, False), (1000, True), (20_000, True)]
+)
+def test_greedy_ids_are_those_of_the_plain_form(classes, split, first, monkeypatch):
+    """With ties and without, at the top and in later blocks, and with bad rows."""
+    z = np.random.default_rng(classes).normal(size=(30, classes)).astype(np.float32)
+    z[10:20] = np.round(z[10:20])
+    z[20:, classes // 2 :] = z[20:, :1]
+    for bad in (False, True):
+        if bad:
+            z[0], z[1, classes // 2], z[2, -1] = -inf, nan, inf
+        operands = z, np.zeros(30, np.float32), *keys_for(30, 2)
+        form = functools.partial(greedy.forward, first=first)
+        with interpreted(monkeypatch, split):
+            got = jax.jit(form)(*operands)[0]
+        want = jax.jit(functools.partial(plain_greedy.forward, first=first))(*operands)
+        np.testing.assert_array_equal(got, want[0])
+        if first and not bad:
+            np.testing.assert_array_equal(got[:, 0], z.argmax(-1))
 
 
 def test_block_sums_are_those_of_the_truth(monkeypatch):

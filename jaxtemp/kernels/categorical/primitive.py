@@ -9,6 +9,7 @@ from . import xla
 categorical = RowKernel("jaxtemp_categorical", xla.forward)
 greedy = RowKernel("jaxtemp_greedy", greedy_xla.forward)
 
-categorical.lower_to(
-    "tpu", deferred(f"{__package__}.mosaic_tpu", "forward"), "mosaic_tpu"
-)
+for _kernel, _module in ((categorical, "mosaic_tpu"), (greedy, "greedy_mosaic_tpu")):
+    _kernel.lower_to(
+        "tpu", deferred(f"{__package__}.{_module}", "forward"), "mosaic_tpu"
+    )
