@@ -52,6 +52,10 @@ def shapes_of(name: str, rows: int, classes: int, dtype: str) -> list:
     return [jax.ShapeDtypeStruct(*kinds[kind]) for kind in KERNELS[name][1]]
 
 
+# The interpreter's programs are run once, on little: most of their time is compiling.
+jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+
+
 @contextlib.contextmanager
 def interpreted(monkeypatch, split: bool = False):
     """Run kernels on a CPU; with `split`, rows of more than 128 classes in blocks."""

@@ -5,6 +5,8 @@ import functools
 import jax
 import numpy as np
 import pytest
+from jax.sharding import AxisType
+from jax.sharding import PartitionSpec as P
 from numpy import inf, nan
 
 import jaxtemp
@@ -19,6 +21,7 @@ from tests import cases
 from tests.kernels.mosaic_tpu import (
     KERNELS,
     interpreted,
+    jit,
     moved,
     pallas_calls,
     rows_of,
@@ -26,28 +29,28 @@ from tests.kernels.mosaic_tpu import (
 )
 from tests.truth import SCALAR_OPS, Truth
 
-# Rows, classes, dtype, and whether a row is split.
+# Rows, classes, dtype, whether a row is split, and whether logarithms are taken.
 SHAPES = [
-    (1, 1, "float32", False),
-    (7, 2, "float32", False),
-    (9, 127, "bfloat16", False),
-    (15, 128, "float32", False),
-    (30, 129, "float32", True),
-    (15, 300, "bfloat16", True),
-    (30, 1000, "float32", True),
-    (15, 1000, "bfloat16", False),
-    (7, 20, "float16", False),
+    (1, 1, "float32", False, False),
+    (7, 2, "float32", False, True),
+    (9, 127, "bfloat16", False, False),
+    (15, 128, "float32", False, True),
+    (30, 129, "float32", True, False),
+    (15, 300, "bfloat16", True, True),
+    (30, 1000, "float32", True, False),
+    (30, 1000, "float32", True, True),
+    (15, 1000, "bfloat16", False, True),
+    (7, 20, "float16", False, False),
 ]
 
 
-@pytest.mark.parametrize("log", [False, True], ids=["softmax", "log_softmax"])
-@pytest.mark.parametrize(("count", "classes", "dtype", "split"), SHAPES)
+@pytest.mark.parametrize(("count", "classes", "dtype", "split", "log"), SHAPES)
 def test_softmax_and_its_jacobian(count, classes, dtype, split, log, monkeypatch):
     op = "log_softmax" if log else "softmax"
     rows = rows_of(dtype, classes, count)
     truth, g, tangents = Truth(*rows), rows.cotangents()[op], rows.tangents()
 
-    @jax.jit
+    @jit
     def run(z, tau, g, dz, dtau):
         return (
             *softmax.forward(z, tau, log=log),
@@ -65,7 +68,9 @@ def test_softmax_and_its_jacobian(count, classes, dtype, split, log, monkeypatch
     cases.check(rows, within, {op: (want, pushed)})
 
 
-@pytest.mark.parametrize(("count", "classes", "dtype", "split"), SHAPES)
+@pytest.mark.parametrize(
+    ("count", "classes", "dtype", "split"), [case[:4] for case in SHAPES if not case[4]]
+)
 def test_moments(count, classes, dtype, split, monkeypatch):
     """By way of the five ops that are made of them."""
     rows = rows_of(dtype, classes, count)
@@ -74,7 +79,7 @@ def test_moments(count, classes, dtype, split, monkeypatch):
         _derivatives, "moments", lambda z, tau, implementation: moments.forward(z, tau)
     )
     with interpreted(monkeypatch, split):
-        got = jax.jit(lambda *args: {op: cases.one(op, *args) for op in SCALAR_OPS})(
+        got = jit(lambda *args: {op: cases.one(op, *args) for op in SCALAR_OPS})(
             *rows[:2]
         )
     pairs = {op: (truth.value(op), got[op]) for op in SCALAR_OPS}
@@ -86,8 +91,9 @@ BAD[1, 150], BAD[2, 3], BAD[3], BAD[4, :180] = nan, inf, -inf, -inf
 BAD_TAU = np.array([1, 1, 1, 1, 1, nan, -1, 0.5, 0.5], np.float32)
 
 
-@pytest.mark.parametrize("split", [False, True])
-@pytest.mark.parametrize("log", [False, True])
+@pytest.mark.parametrize(
+    ("log", "split"), [(False, False), (False, True), (True, True)]
+)
 def test_bad_rows_are_those_of_the_plain_form(log, split, monkeypatch):
     g, dz = np.random.default_rng(1).normal(size=(2, 9, 200)).astype(np.float32)
     forms = [("forward", ()), ("pull", (g,)), ("push", (dz, BAD_TAU))]
@@ -103,7 +109,7 @@ def alike(operands, ours, plain, name, **params):
     """Compare with what the plain form gives, NaN by NaN."""
     form = functools.partial(getattr(ours, name), **params)
     reference = functools.partial(getattr(plain, name), **params, rows=Rows())
-    got, want = jax.jit(form)(*operands), jax.jit(reference)(*operands)
+    got, want = jit(form)(*operands), jit(reference)(*operands)
     for a, b in zip(got, want, strict=True):
         np.testing.assert_array_equal(np.isnan(a), np.isnan(b), err_msg=name)
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5, err_msg=name)
@@ -160,17 +166,50 @@ def test_blocks_are_made_of_tiles_and_fit(rows, classes, itemsizes):
     assert 2 * cut.rows * cut.width * sum(itemsizes) <= _mosaic_tpu.BLOCKS
 
 
-def test_lowered_for_a_tpu_the_ops_are_kernels():
+def differentiated(op):
     def step(z, tau):
-        value, pull = jax.vjp(jaxtemp.softmax, z, tau)
+        value, pull = jax.vjp(op, z, tau)
         return value, pull(value)
 
-    shapes = (
-        jax.ShapeDtypeStruct((5, 300), "bfloat16"),
-        jax.ShapeDtypeStruct((5,), "f4"),
-    )
-    lowered = jax.jit(step).trace(*shapes).lower(lowering_platforms=("tpu",))
-    assert lowered.as_text().count("tpu_custom_call") == 2
-    wide = jax.ShapeDtypeStruct((5, 300), "float16")
-    lowered = jax.jit(step).trace(wide, shapes[1]).lower(lowering_platforms=("tpu",))
-    assert "tpu_custom_call" not in lowered.as_text()
+    return step
+
+
+def draw(z, tau):
+    return jaxtemp.categorical(jax.random.key(0), z, tau)
+
+
+def loss(z, tau):
+    return jaxtemp.losses.cross_entropy(z, np.zeros(z.shape[:-1], int), tau)
+
+
+# Functions of logits and a temperature, and how many kernels they are.
+PROGRAMS = {
+    "softmax": (differentiated(jaxtemp.softmax), 2),
+    "log_softmax": (differentiated(jaxtemp.log_softmax), 2),
+    "entropy": (jaxtemp.entropy, 1),
+    "categorical": (draw, 2),
+    "greedy": (lambda z, tau: draw(z + tau[..., None].astype(z.dtype), 0), 3),
+    "cross_entropy": (differentiated(loss), 2),
+}
+
+
+def kernels_in(function, dtype="bfloat16", shape=(8, 300)) -> int:
+    shapes = jax.ShapeDtypeStruct(shape, dtype), jax.ShapeDtypeStruct(shape[:-1], "f4")
+    lowered = jax.jit(function).trace(*shapes).lower(lowering_platforms=("tpu",))
+    return lowered.as_text().count("@tpu_custom_call")
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_lowered_for_a_tpu_the_ops_are_kernels(name):
+    function, count = PROGRAMS[name]
+    assert kernels_in(function) == count
+    assert kernels_in(function, shape=(2, 3, 300)) == count
+    assert kernels_in(jax.vmap(function), shape=(2, 3, 300)) == count
+    assert kernels_in(function, "float16") == 0
+    mesh = jax.make_mesh((8,), ("d",), axis_types=(AxisType.Auto,))
+    mapped = jax.shard_map(function, mesh=mesh, in_specs=P("d"), out_specs=P("d"))
+    assert kernels_in(mapped) == count
+
+
+def test_no_rows_need_no_kernel():
+    assert kernels_in(jaxtemp.softmax, shape=(0, 300)) == 0

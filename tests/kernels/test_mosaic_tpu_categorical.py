@@ -2,7 +2,6 @@
 
 import functools
 
-import jax
 import numpy as np
 import pytest
 from numpy import inf, nan
@@ -11,16 +10,17 @@ from jaxtemp.kernels import _mosaic_tpu
 from jaxtemp.kernels.categorical import greedy as plain_greedy
 from jaxtemp.kernels.categorical import greedy_mosaic_tpu as greedy
 from jaxtemp.kernels.categorical import mosaic_tpu, xla
-from tests.kernels.mosaic_tpu import interpreted, rows_of
+from tests.kernels.mosaic_tpu import interpreted, jit, rows_of
 
-# Rows, classes, dtype, and whether a row is split, which none of less than 16384 is.
+# Rows, classes, dtype, whether a row is split, which none of less than 16384 is, and
+# whether ties go to the first.
 SHAPES = [
-    (7, 100, "float32", False),
-    (15, 129, "bfloat16", False),
-    (30, 1000, "float32", False),
-    (15, 16_400, "float32", False),
-    (15, 40_000, "bfloat16", True),
-    (7, 300, "float16", False),
+    (7, 100, "float32", False, False),
+    (15, 129, "bfloat16", False, True),
+    (30, 1000, "float32", False, False),
+    (15, 16_400, "float32", False, True),
+    (15, 40_000, "bfloat16", True, False),
+    (7, 300, "float16", False, True),
 ]
 
 
@@ -29,19 +29,18 @@ def keys_for(count: int, draws: int):
     return words.astype(np.uint32)
 
 
-@pytest.mark.parametrize("first", [False, True])
-@pytest.mark.parametrize(("count", "classes", "dtype", "split"), SHAPES)
+@pytest.mark.parametrize(("count", "classes", "dtype", "split", "first"), SHAPES)
 def test_ids_are_those_of_the_plain_form(
     count, classes, dtype, split, first, monkeypatch
 ):
     z, tau, _ = rows_of(dtype, classes, count)
     z[0], z[1, classes // 2], z[2, -1] = -inf, nan, inf
     operands = z, tau, *keys_for(count, 3)
-    want = jax.jit(functools.partial(xla.forward, first=first))(*operands)[0]
+    want = jit(functools.partial(xla.forward, first=first))(*operands)[0]
     with interpreted(monkeypatch, split):
         if split:
             monkeypatch.setattr(_mosaic_tpu, "CHUNK", 1024)
-        got = jax.jit(functools.partial(mosaic_tpu.forward, first=first))(*operands)[0]
+        got = jit(functools.partial(mosaic_tpu.forward, first=first))(*operands)[0]
     assert (np.asarray(got)[:3] == -1).all()
     # Sums in another order are rounded differently; few draws are that close.
     assert (np.asarray(got) == np.asarray(want)).mean() >= 0.95
@@ -49,25 +48,25 @@ def test_ids_are_those_of_the_plain_form(
 
 
 @pytest.mark.parametrize("first", [False, True])
-@pytest.mark.parametrize(
-    ("classes", "split"), [(1, False), (129, False), (1000, True), (20_000, True)]
-)
+@pytest.mark.parametrize(("classes", "split"), [(1, False), (129, False), (1000, True)])
 def test_greedy_ids_are_those_of_the_plain_form(classes, split, first, monkeypatch):
     """With ties and without, at the top and in later blocks, and with bad rows."""
     z = np.random.default_rng(classes).normal(size=(30, classes)).astype(np.float32)
     z[10:20] = np.round(z[10:20])
     z[20:, classes // 2 :] = z[20:, :1]
-    for bad in (False, True):
-        if bad:
-            z[0], z[1, classes // 2], z[2, -1] = -inf, nan, inf
-        operands = z, np.zeros(30, np.float32), *keys_for(30, 2)
-        form = functools.partial(greedy.forward, first=first)
-        with interpreted(monkeypatch, split):
-            got = jax.jit(form)(*operands)[0]
-        want = jax.jit(functools.partial(plain_greedy.forward, first=first))(*operands)
-        np.testing.assert_array_equal(got, want[0])
-        if first and not bad:
-            np.testing.assert_array_equal(got[:, 0], z.argmax(-1))
+    bad = z.copy()
+    bad[0], bad[1, classes // 2], bad[2, -1] = -inf, nan, inf
+    others = np.zeros(30, np.float32), *keys_for(30, 2)
+    ours, plain = (
+        jit(functools.partial(module.forward, first=first))
+        for module in (greedy, plain_greedy)
+    )
+    with interpreted(monkeypatch, split):
+        for logits in (z, bad):
+            got, want = ours(logits, *others)[0], plain(logits, *others)[0]
+            np.testing.assert_array_equal(got, want)
+            if first:
+                np.testing.assert_array_equal(got[3:, 0], z[3:].argmax(-1))
 
 
 def test_block_sums_are_those_of_the_truth(monkeypatch):
@@ -77,7 +76,7 @@ def test_block_sums_are_those_of_the_truth(monkeypatch):
     seen = []
     monkeypatch.setattr(mosaic_tpu, "levels", lambda sums: seen.append(sums) or (sums,))
 
-    @jax.jit
+    @jit
     def sums(z, tau, *keys):
         mosaic_tpu.forward(z, tau, *keys, first=False)
         return seen[0]

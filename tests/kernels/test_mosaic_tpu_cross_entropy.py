@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxtemp.kernels.cross_entropy import primitive
-from tests.kernels.mosaic_tpu import interpreted, on_cpu
+from tests.kernels.mosaic_tpu import interpreted, jit, on_cpu
 from tests.losses.cases import random_case
 from tests.losses.test_cross_entropy import ROUNDING, TOLERANCE, assert_close, call
 from tests.losses.truth import Truth
@@ -35,7 +35,7 @@ def test_value_and_gradients(number, monkeypatch):
     truth, dtype = Truth(case), options["dtype"]
     g = np.random.default_rng(number).normal(size=30).astype(case.logits.dtype)
 
-    @jax.jit
+    @jit
     def run(logits, temperature):
         def function(logits, temperature):
             return call(case._replace(logits=logits, temperature=temperature))
