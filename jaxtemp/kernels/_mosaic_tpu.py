@@ -90,6 +90,14 @@ def supported(*wide: jax.Array) -> bool:
     )
 
 
+def in_hbm(wide: jax.Array) -> jax.Array:
+    """The same array, kept out of vector memory, where it may fit.
+
+    XLA would copy all of it there, once for each operand that it is of some kernel.
+    """
+    return pltpu.with_memory_space_constraint(wide, pltpu.HBM)
+
+
 class RowOp(NamedTuple):
     """What to do with every row, given what is known of it: columns `[G, 1]`.
 

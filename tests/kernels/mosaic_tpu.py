@@ -10,6 +10,7 @@ import jax.extend.core
 import jax.numpy as jnp
 import numpy as np
 from jax.experimental import pallas as pl
+from jax.experimental.pallas import tpu as pltpu
 
 from jaxtemp.kernels import _mosaic_tpu
 from jaxtemp.kernels.categorical import greedy_mosaic_tpu as greedy
@@ -64,6 +65,8 @@ def interpreted(monkeypatch, split: bool = False):
         monkeypatch.setattr(_mosaic_tpu, "BLOCKS", 1)
     plain = partial(pl.pallas_call, interpret=True)
     monkeypatch.setattr(pl, "pallas_call", plain)
+    # A CPU has one memory.
+    monkeypatch.setattr(pltpu, "with_memory_space_constraint", lambda x, space: x)
     yield
 
 

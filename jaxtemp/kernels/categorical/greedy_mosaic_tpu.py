@@ -1,4 +1,8 @@
-"""Draws at τ = 0 on a TPU: the largest logit and its class in one read."""
+"""Draws at τ = 0 on a TPU: the largest logit and its class in one read.
+
+Only where a row is tied and ties are broken at random are all rows drawn as at any
+other temperature: the ids are those of a zero τ that is not known beforehand.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from .._mosaic_tpu import Block, RowOp, over_rows, supported
+from .._mosaic_tpu import Block, RowOp, in_hbm, over_rows, supported
 from . import greedy, mosaic_tpu
 
 _EXACT = 2**24  # up to here a class has an exact float32
@@ -18,18 +22,18 @@ def forward(z, tau, key0, key1, *, first: bool) -> tuple[jax.Array]:
         return greedy.forward(z, tau, key0, key1, first=first)
     start = -jnp.inf, 0.0, 0.0, 0.0
     op = RowOp(start, _read, finish=lambda numbers, state: state, placed=True)
-    _, found = over_rows(op, (z,), (tau,), columns=len(start), name="greedy")
+    _, found = over_rows(op, (in_hbm(z),), (tau,), columns=len(start), name="greedy")
     top, place, ties, bad = found
-    doubtful = bad > 0 if first else (bad > 0) | (ties > 1)
-    ids = jnp.where(jnp.isfinite(top), place.astype(jnp.int32), -1)
+    some = jnp.isfinite(top) & (bad == 0)
+    ids = jnp.where(some, place.astype(jnp.int32), -1)
+    ids = jnp.broadcast_to(ids[..., None], key0.shape)
+    if first:
+        return (ids,)
 
     def draw():
         return mosaic_tpu.forward(z, tau, key0, key1, first=first)[0]
 
-    def take():
-        return jnp.broadcast_to(ids[..., None], key0.shape)
-
-    return (lax.cond(jnp.any(doubtful), draw, take),)
+    return (lax.cond(jnp.any(some & (ties > 1)), draw, lambda: ids),)
 
 
 def _read(block: Block, numbers, state):

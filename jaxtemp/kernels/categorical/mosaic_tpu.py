@@ -18,7 +18,7 @@ from jax.experimental.pallas import tpu as pltpu
 
 from ..._blocks import WIDTH
 from ..._scale import exponent_scale
-from .._mosaic_tpu import LANES, Block, RowOp, over_rows, supported
+from .._mosaic_tpu import LANES, Block, RowOp, in_hbm, over_rows, supported
 from . import xla
 from .xla import Tree, draw, levels
 
@@ -33,7 +33,7 @@ def forward(z, tau, key0, key1, *, first: bool) -> tuple[jax.Array]:
     scale = exponent_scale(tau)
     op = RowOp((-jnp.inf,), _largest, _sum_blocks)
     (sums,), _ = over_rows(
-        op, (z,), (scale,), (jnp.float32,), per=WIDTH, name="categorical"
+        op, (in_hbm(z),), (scale,), (jnp.float32,), per=WIDTH, name="categorical"
     )
     greedy = (tau == 0)[..., None] if first else None
     return (draw(_Tree(z, levels(sums), scale), (key0, key1), greedy),)
@@ -120,8 +120,6 @@ def _take(wide: jax.Array, index: jax.Array, fill: float) -> jax.Array:
             found = jnp.where(row == k, inside, found)
         out[0] = found
 
-    # In vector memory, where they may fit, XLA would copy all of them for each operand.
-    wide = pltpu.with_memory_space_constraint(wide, pltpu.HBM)
     moved = steps * draws * tile * WIDTH * (tile * wide.dtype.itemsize + 4)
     out = pl.pallas_call(
         pick,
@@ -144,5 +142,5 @@ def _take(wide: jax.Array, index: jax.Array, fill: float) -> jax.Array:
         ),
         cost_estimate=pl.CostEstimate(0, 0, moved),
         name="take_blocks",
-    )(index, *[wide] * tile)
+    )(index, *[in_hbm(wide)] * tile)
     return jnp.moveaxis(out, 0, 1)
