@@ -59,15 +59,20 @@ jit = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 @contextlib.contextmanager
 def interpreted(monkeypatch, split: bool = False):
-    """Run kernels on a CPU; with `split`, rows of more than 128 classes in blocks."""
-    monkeypatch.setattr(_mosaic_tpu, "CHUNK", 128)
-    if split:
-        monkeypatch.setattr(_mosaic_tpu, "BLOCKS", 1)
+    """Run kernels on a CPU, on small blocks."""
+    small_blocks(monkeypatch, split)
     plain = partial(pl.pallas_call, interpret=True)
     monkeypatch.setattr(pl, "pallas_call", plain)
     # A CPU has one memory.
     monkeypatch.setattr(pltpu, "with_memory_space_constraint", lambda x, space: x)
     yield
+
+
+def small_blocks(monkeypatch, split: bool) -> None:
+    """Chunks of 128 classes; with `split`, longer rows are cut into blocks of them."""
+    monkeypatch.setattr(_mosaic_tpu, "CHUNK", 128)
+    if split:
+        monkeypatch.setattr(_mosaic_tpu, "BLOCKS", 1)
 
 
 def on_cpu(monkeypatch, *kernels) -> None:

@@ -5,6 +5,7 @@ import functools
 import jax
 import numpy as np
 import pytest
+from jax.experimental.pallas import tpu as pltpu
 from jax.sharding import AxisType
 from jax.sharding import PartitionSpec as P
 from numpy import inf, nan
@@ -26,6 +27,7 @@ from tests.kernels.mosaic_tpu import (
     pallas_calls,
     rows_of,
     shapes_of,
+    small_blocks,
 )
 from tests.truth import SCALAR_OPS, Truth
 
@@ -84,6 +86,30 @@ def test_moments(count, classes, dtype, split, monkeypatch):
         )
     pairs = {op: (truth.value(op), got[op]) for op in SCALAR_OPS}
     cases.check(rows, cases.tolerance(dtype), pairs)
+
+
+def test_a_simulated_chip_moves_the_same_blocks(monkeypatch):
+    """Its copies between memories run when they are waited for, and races are seen."""
+    z, tau, _ = rows_of("float32", 300, 15)
+    g = np.random.default_rng(0).normal(size=z.shape).astype(np.float32)
+    form = functools.partial(softmax.pull, log=False)
+    with interpreted(monkeypatch, split=True):
+        want = jit(form)(z, tau, g)
+    monkeypatch.undo()
+    small_blocks(monkeypatch, split=True)
+    with pltpu.force_tpu_interpret_mode(pltpu.InterpretParams(detect_races=True)):
+        got = jax.jit(form)(z, tau, g)
+    for a, b in zip(got, want, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-30)
+
+
+def test_axes_of_a_batch_are_rows(monkeypatch):
+    z, tau, _ = rows_of("float32", 200, 30)
+    with interpreted(monkeypatch):
+        want = jit(moments.forward)(z, tau)
+        got = jit(moments.forward)(z.reshape(5, 2, 3, 200), tau.reshape(5, 2, 3))
+    for a, b in zip(got, want, strict=True):
+        np.testing.assert_array_equal(a, b.reshape(5, 2, 3))
 
 
 BAD = np.random.default_rng(0).normal(size=(9, 200)).astype(np.float32)
