@@ -26,7 +26,10 @@ _OLDEST_CHIP = 9.0  # Hopper
 
 def state() -> str:
     """Return "available", or the reason why these kernels do not run here."""
-    return _missing() or _chip() or "available"
+    if reason := _missing() or _chip():
+        return reason
+    absent = "no NVIDIA GPU in this process; a program that is lowered for one uses it"
+    return "available" if _gpus() else absent
 
 
 def register(kernel: RowKernel, form: Callable[..., tuple | None]) -> None:
@@ -128,11 +131,14 @@ def _missing() -> str | None:
 
 def _chip() -> str | None:
     """Why the GPUs of this machine do not run it; `None` without any, to compile."""
+    for device in _gpus():
+        if float(device.compute_capability) < _OLDEST_CHIP:
+            return f"it needs NVIDIA Hopper or newer, and this is {device.device_kind}"
+    return None
+
+
+def _gpus() -> list:
     try:
-        devices = jax.devices("cuda")
+        return jax.devices("cuda")
     except RuntimeError:
-        return None
-    oldest = min(devices, key=lambda device: float(device.compute_capability))
-    if float(oldest.compute_capability) >= _OLDEST_CHIP:
-        return None
-    return f"it needs NVIDIA Hopper or newer, and this is {oldest.device_kind}"
+        return []

@@ -8,6 +8,8 @@ and by `implementation` where the caller insists.
 from __future__ import annotations
 
 import functools
+import importlib
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -16,10 +18,10 @@ import jax.numpy as jnp
 from jax import lax
 from jax.interpreters import batching, mlir
 
+from . import _mosaic_gpu, _partition
+
 # `jax.extend.core` has the class under its name, but imports all of Pallas with it.
 Primitive: Any = type(lax.add_p)
-
-_ABSENT = "this version has no such kernel"
 
 
 def available() -> dict[str, str]:
@@ -33,7 +35,36 @@ def available() -> dict[str, str]:
         >>> kernels.available()["xla"]
         'available'
     """
-    return {"xla": "available", "mosaic_gpu": _ABSENT, "mosaic_tpu": _ABSENT}
+    return {
+        "xla": "available",
+        "mosaic_gpu": _mosaic_gpu.state(),
+        "mosaic_tpu": _on_tpu(),
+    }
+
+
+@functools.cache
+def _on_tpu() -> str:
+    try:
+        devices = jax.devices()
+    except RuntimeError as error:
+        return f"no device can be used: {error}"
+    if any(device.platform == "tpu" for device in devices):
+        return "available"
+    return "no TPU in this process; a program that is lowered for one uses it"
+
+
+def deferred(module: str, name: str) -> Callable[..., tuple]:
+    """A form whose module is imported when it is lowered: Pallas takes a second.
+
+    Args:
+        module: The module's full name.
+        name: The function's name.
+    """
+
+    def form(*operands, **params):
+        return getattr(importlib.import_module(module), name)(*operands, **params)
+
+    return form
 
 
 class RowKernel:
@@ -80,15 +111,25 @@ class RowKernel:
     def _lower(self, platform, ctx, *operands, implementation, **params):
         own = [n for where, n in self._forms if where == platform and n != "xla"]
         name = implementation or next(iter(own), "xla")
-        form = self._forms.get((platform, name)) or self._forms.get((None, name))
-        if form is None:
-            raise ValueError(
-                f"`implementation` {name!r} does not run on {platform or 'this'} "
-                f"platform, got it for {self.primitive.name}; "
-                "pass `implementation=None` for the fastest that works."
-            )
-        lower = mlir.lower_fun(form, multiple_results=True)
-        return lower(ctx, *operands, **params)
+        if name != "xla":
+            try:
+                form = self._form(platform, name)
+                return _partition.lower(platform, ctx, form, operands, params)
+            except _build_errors() as error:
+                if implementation is not None:
+                    raise
+                _warn_once(self.primitive.name, name, str(error))
+        plain = self._forms.get((platform, "xla"), self.xla)
+        return mlir.lower_fun(plain, multiple_results=True)(ctx, *operands, **params)
+
+    def _form(self, platform: str | None, name: str) -> Callable[..., tuple]:
+        if (platform, name) in self._forms:
+            return self._forms[platform, name]
+        raise ValueError(
+            f"`implementation` {name!r} does not run on {platform or 'this'} "
+            f"platform, got it for {self.primitive.name}; "
+            "pass `implementation=None` for the fastest that works."
+        )
 
     def _eager(self, *operands, **params):
         return _compiled(self.primitive, tuple(sorted(params.items())))(*operands)
@@ -112,6 +153,23 @@ class RowKernel:
         ]
         results = self.primitive.bind(*leading, **params)
         return results, [0] * len(results)
+
+
+def _build_errors() -> tuple[type[Exception], ...]:
+    """What Pallas raises when a kernel cannot be built."""
+    try:
+        from jax.experimental.pallas.tpu import LoweringException
+    except ImportError:
+        return ImportError, NotImplementedError
+    return ImportError, NotImplementedError, LoweringException
+
+
+@functools.cache
+def _warn_once(kernel: str, name: str, reason: str) -> None:
+    warnings.warn(
+        f"{kernel}: the {name} kernel could not be built, so XLA's form runs: {reason}",
+        stacklevel=2,
+    )
 
 
 @functools.cache

@@ -11,6 +11,7 @@ change nothing.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -48,6 +49,10 @@ class Tree:
     def classes_below(self, node) -> jax.Array:
         """The logits of the classes of a block."""
         return children(self.logits, node, -jnp.inf)
+
+    def part(self, parts, index) -> jax.Array:
+        """One part of a node's children, `[..., n, _COLUMNS]`, by its index."""
+        return jnp.take_along_axis(parts, index[..., None, None], axis=-2)[..., 0, :]
 
 
 def forward(z, tau, key0, key1, *, first: bool) -> tuple[jax.Array]:
@@ -95,13 +100,15 @@ def draw(tree: Tree, keys, greedy) -> jax.Array:
     some = []
     for level in range(len(tree.masses), -1, -1):
         weights = tree.weights(level, node)
-        child, mass = choose(weights, keys, level, greedy)
+        child, mass = choose(weights, keys, level, greedy, tree.part)
         node = node * WIDTH + child
         some.append(mass > 0)
     return jnp.where(some[0], node, -1)
 
 
-def choose(weights, keys, level: int, greedy) -> tuple[jax.Array, jax.Array]:
+def choose(
+    weights, keys, level: int, greedy, take: Callable
+) -> tuple[jax.Array, jax.Array]:
     """An index along the last axis, by its weight, and the sum of the weights."""
     count = weights.shape[-1]
     if count <= _COLUMNS:
@@ -111,8 +118,7 @@ def choose(weights, keys, level: int, greedy) -> tuple[jax.Array, jax.Array]:
     parts = weights.reshape(*weights.shape[:-1], -1, _COLUMNS)
     sums = jnp.sum(parts, axis=-1)
     part, total = pick(sums, _uniform(keys, level, 1, weights), greedy)
-    inside = jnp.take_along_axis(parts, part[..., None, None], axis=-2)[..., 0, :]
-    index, _ = pick(inside, _uniform(keys, level, 0, weights), greedy)
+    index, _ = pick(take(parts, part), _uniform(keys, level, 0, weights), greedy)
     return part * _COLUMNS + index, total
 
 

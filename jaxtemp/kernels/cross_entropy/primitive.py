@@ -13,7 +13,7 @@ from jax.interpreters import ad
 
 from ..._rows import Rows
 from .. import _mosaic_gpu
-from .._primitive import RowKernel
+from .._primitive import RowKernel, deferred
 from ..softmax.cpu import CpuRows
 from . import cpu, mosaic_gpu, xla
 
@@ -29,11 +29,22 @@ def _kernel(name: str, form, **on_cpu) -> RowKernel:
     return kernel
 
 
+def _add_tpu(kernel: RowKernel, name: str) -> None:
+    form = deferred(f"{__package__}.mosaic_tpu", name)
+
+    def on_leaves(*leaves, tree, cap):
+        return form(*jax.tree.unflatten(tree, leaves), cap=cap)
+
+    kernel.lower_to("tpu", on_leaves, "mosaic_tpu")
+
+
 _forward = _kernel("cross_entropy", xla.forward, others=cpu.others)
 _push = _kernel("cross_entropy_push", xla.push)
 _pull = _kernel("cross_entropy_pull", xla.pull, total=cpu.total)
 _mosaic_gpu.register(_forward, mosaic_gpu.forward)
 _mosaic_gpu.register(_pull, mosaic_gpu.pull)
+_add_tpu(_forward, "forward")
+_add_tpu(_pull, "pull")
 
 
 def _call(kernel: RowKernel, operands: tuple, **params) -> list[jax.Array]:

@@ -103,14 +103,14 @@ def weigh(z, top, target, cap, rows):
     if target.soft:
         x, c = _spread(z, top, target, cap)
         off_top = rows.sum(jnp.where(x == 0, 0, c))
-        return rows.sum(c), off_top, rows.sum(_product(c, x))
+        return rows.sum(c), off_top, rows.sum(weighted(c, x))
     tilt = target.tilt[..., None]
-    own = _product(tilt, rows.sum(capped(take(z, target.labels), cap)) - top)
+    own = weighted(tilt, rows.sum(capped(take(z, target.labels), cap)) - top)
     if target.even is None:
         return tilt, 0 * tilt, own
     x, c = _spread(z, top, target, cap)
     total, at_label = rows.sum(c), rows.sum(take(c, target.labels))
-    return tilt + total, total - at_label, own + rows.sum(_product(c, x))
+    return tilt + total, total - at_label, own + rows.sum(weighted(c, x))
 
 
 def _spread(z, top, target, cap):
@@ -279,7 +279,7 @@ def _lowest(x):
     return float(jnp.finfo(x.dtype).min) * 2.0**-20
 
 
-def _product(c, x):
+def weighted(c, x):
     """`c x`, where a class of no weight counts nothing even if excluded."""
     return jnp.where(c != 0, c * x, 0)
 

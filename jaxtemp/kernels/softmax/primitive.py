@@ -12,7 +12,7 @@ from jax.interpreters import ad
 
 from ..._rows import Rows
 from .. import _mosaic_gpu
-from .._primitive import RowKernel
+from .._primitive import RowKernel, deferred
 from . import mosaic_gpu, xla
 from .cpu import CpuRows
 
@@ -21,6 +21,8 @@ def _kernel(name: str, form, on_gpu) -> RowKernel:
     kernel = RowKernel(f"jaxtemp_{name}", functools.partial(form, rows=Rows()))
     kernel.lower_to("cpu", functools.partial(form, rows=CpuRows()))
     _mosaic_gpu.register(kernel, on_gpu)
+    on_tpu = deferred(f"{__package__}.mosaic_tpu", form.__name__)
+    kernel.lower_to("tpu", on_tpu, "mosaic_tpu")
     return kernel
 
 

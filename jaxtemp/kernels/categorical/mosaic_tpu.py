@@ -1,0 +1,146 @@
+"""Draws from softmax(z / τ) on a TPU: one read of the logits, then one block of them.
+
+A first kernel sums the weights of blocks of 128 classes, the width of a row of lanes.
+From there on draws go down the same tree with the same random bits as those of
+`xla.py`, and their ids differ only where a sum's rounding decides. Blocks on the way
+come through a second kernel, as XLA's gathers on a TPU move a tile for each number.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.experimental import pallas as pl
+from jax.experimental.pallas import tpu as pltpu
+
+from ..._blocks import WIDTH
+from ..._scale import exponent_scale
+from .._mosaic_tpu import LANES, Block, RowOp, in_hbm, over_rows, supported
+from . import xla
+from .xla import Tree, draw, levels
+
+# So many indices of blocks fit the scalar memory, and their blocks take 32 MiB.
+_DRAWS = 2**16
+
+
+def forward(z, tau, key0, key1, *, first: bool) -> tuple[jax.Array]:
+    """One id for every key: `[..., n]` for keys `[..., n]`, -1 where none can be."""
+    if not supported(z) or z.shape[-1] <= WIDTH or key0.size > _DRAWS:
+        return xla.forward(z, tau, key0, key1, first=first)
+    scale = exponent_scale(tau)
+    op = RowOp((-jnp.inf,), _largest, _sum_blocks)
+    (sums,), _ = over_rows(
+        op, (in_hbm(z),), (scale,), (jnp.float32,), per=WIDTH, name="categorical"
+    )
+    greedy = (tau == 0)[..., None] if first else None
+    return (draw(_Tree(z, levels(sums), scale), (key0, key1), greedy),)
+
+
+def _largest(block: Block, numbers, state):
+    del numbers
+    return (jnp.maximum(state[0], block.max()),)
+
+
+def _sum_blocks(block: Block, numbers, state):
+    (scale,), (top,) = numbers, state
+    (sums,) = block.results
+    count = block.plan.chunk // WIDTH  # blocks of a chunk
+    lane = lax.broadcasted_iota(jnp.int32, (block.plan.group, LANES), dimension=1)
+
+    def add(j, found):
+        (z,) = block.chunk(j)
+        e = jnp.exp((z - top) * scale)
+        for k in range(count):
+            part = jnp.sum(e[:, k * WIDTH : (k + 1) * WIDTH], axis=1, keepdims=True)
+            found = jnp.where(lane == (j * count + k) % LANES, part, found)
+        return found
+
+    def store(n, _):
+        first = n * (LANES // count)
+        last = jnp.minimum(first + LANES // count, block.chunks)
+        found = lax.fori_loop(first, last, add, jnp.zeros_like(lane, jnp.float32))
+        width = min(LANES, sums.shape[1])
+        start = pl.multiple_of(n * width, width)
+        sums[block.rows, pl.ds(start, width)] = found[:, :width]
+
+    lax.fori_loop(0, pl.cdiv(sums.shape[1], LANES), store, None)
+    return state
+
+
+class _Tree(Tree):
+    def masses_below(self, level, node):
+        return _children(self.masses[level - 1], node, 0)
+
+    def classes_below(self, node):
+        return _children(self.logits, node, -jnp.inf)
+
+    def part(self, parts, index):
+        own = lax.broadcasted_iota(jnp.int32, parts.shape, parts.ndim - 2)
+        return jnp.sum(jnp.where(own == index[..., None, None], parts, 0), axis=-2)
+
+
+def _children(nodes, index, fill: float) -> jax.Array:
+    """What `xla.children` gives, in float32."""
+    *batch, count = nodes.shape
+    if count <= WIDTH:
+        return xla.children(nodes, index, fill)
+    draws = index.shape[-1]
+    blocks = _take(nodes.reshape(-1, count), index.reshape(-1, draws), fill)
+    return blocks.reshape(*batch, draws, WIDTH)
+
+
+def _take(wide: jax.Array, index: jax.Array, fill: float) -> jax.Array:
+    """Blocks of rows by their index: `[R, n, WIDTH]`, of `[R, V]` and `[R, n]`.
+
+    What memory moves is a tile. A step takes as many rows as a tile has, each with a
+    tile of its own, of which it is one row.
+    """
+    (rows, count), draws = wide.shape, index.shape[1]
+    tile = 32 // wide.dtype.itemsize
+    steps = pl.cdiv(rows, tile)
+    index = jnp.clip(index, 0, pl.cdiv(count, WIDTH) - 1)
+    index = jnp.pad(index, [(0, steps * tile - rows), (0, 0)]).reshape(-1)
+
+    def own(k, i, j, index):
+        return i, index[(i * tile + k) * draws + j]
+
+    def pick(index, *refs):
+        *tiles, out = refs
+        first = pl.program_id(0) * tile
+        row, lane = (lax.broadcasted_iota(jnp.int32, (tile, WIDTH), d) for d in (0, 1))
+        found = jnp.zeros((tile, WIDTH), jnp.float32)
+        for k, block in enumerate(tiles):
+            start = index[(first + k) * draws + pl.program_id(1)] * WIDTH
+            inside = jnp.where(
+                lane < count - start, block[...].astype(jnp.float32), fill
+            )
+            found = jnp.where(row == k, inside, found)
+        out[0] = found
+
+    moved = steps * draws * tile * WIDTH * (tile * wide.dtype.itemsize + 4)
+    out = pl.pallas_call(
+        pick,
+        grid_spec=pltpu.PrefetchScalarGridSpec(
+            num_scalar_prefetch=1,
+            grid=(steps, draws),
+            in_specs=[
+                pl.BlockSpec((tile, WIDTH), functools.partial(own, k))
+                for k in range(tile)
+            ],
+            out_specs=pl.BlockSpec((1, tile, WIDTH), lambda i, j, index: (j, i, 0)),
+        ),
+        out_shape=jax.ShapeDtypeStruct(
+            (draws, rows, WIDTH),
+            jnp.float32,
+            manual_axis_type=jax.typeof(wide).manual_axis_type,
+        ),
+        compiler_params=pltpu.CompilerParams(
+            dimension_semantics=("parallel", "arbitrary")
+        ),
+        cost_estimate=pl.CostEstimate(0, 0, moved),
+        name="take_blocks",
+    )(index, *[in_hbm(wide)] * tile)
+    return jnp.moveaxis(out, 0, 1)
