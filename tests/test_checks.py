@@ -228,11 +228,12 @@ BAD = {
         ),
     ),
     "absent implementation": (
-        {"implementation": "mosaic_gpu"},
+        {"implementation": "mosaic_tpu"},
         ValueError,
         (
-            "`implementation` 'mosaic_gpu' cannot be used: this version has no such "
-            "kernel; pass `implementation=None` for the fastest that works."
+            "`implementation` 'mosaic_tpu' cannot be used: no TPU in this process; "
+            "a program that is lowered for one uses it; "
+            "pass `implementation=None` for the fastest that works."
         ),
     ),
     "mesh axes": (

@@ -8,7 +8,7 @@ import pytest
 from jaxtemp.kernels.cross_entropy import primitive
 from tests.kernels.mosaic_tpu import interpreted, jit, on_cpu
 from tests.losses.cases import random_case
-from tests.losses.test_cross_entropy import ROUNDING, TOLERANCE, assert_close, call
+from tests.losses.checks import ROUNDING, TOLERANCE, assert_close, call
 from tests.losses.truth import Truth
 
 NAMES = ("dtype", "classes", "labels", "where", "label_smoothing", "z_loss")
