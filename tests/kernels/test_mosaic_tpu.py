@@ -13,7 +13,7 @@ from numpy import inf, nan
 import jaxtemp
 from jaxtemp import _derivatives
 from jaxtemp._rows import Rows
-from jaxtemp.kernels import _mosaic_tpu
+from jaxtemp.kernels import _mosaic_tpu_block
 from jaxtemp.kernels.moments import mosaic_tpu as moments
 from jaxtemp.kernels.moments import xla as moments_xla
 from jaxtemp.kernels.softmax import mosaic_tpu as softmax
@@ -184,12 +184,14 @@ def bytes_of(name, shapes, reads) -> tuple[float, int]:
 @pytest.mark.parametrize("classes", [1, 1000, 131_072, 10**7])
 @pytest.mark.parametrize("itemsizes", [(4,), (4, 4), (2, 2, 2), (2, 4)])
 def test_blocks_are_made_of_tiles_and_fit(rows, classes, itemsizes):
-    cut = _mosaic_tpu.plan(rows, classes, itemsizes)
+    cut = _mosaic_tpu_block.plan(rows, classes, itemsizes)
     tile = 32 // min(itemsizes)
     assert cut.rows % cut.group == cut.group % tile == 0
     assert cut.width % cut.chunk == cut.chunk % 128 == 0
     assert (cut.splits - 1) * cut.width < classes <= cut.splits * cut.width
-    assert 2 * cut.rows * cut.width * sum(itemsizes) <= _mosaic_tpu.BLOCKS
+    assert 2 * cut.rows * cut.width * sum(itemsizes) <= _mosaic_tpu_block.BLOCKS
+    tables = 5 * cut.rows * 512  # two in, two out, and what is known
+    assert 2 * cut.rows * cut.width * sum(itemsizes) + tables < _mosaic_tpu_block.LIMIT
 
 
 def differentiated(op):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy import inf, nan
 
-from jaxtemp.kernels import _mosaic_tpu
+from jaxtemp.kernels import _mosaic_tpu_block
 from jaxtemp.kernels.categorical import greedy as plain_greedy
 from jaxtemp.kernels.categorical import greedy_mosaic_tpu as greedy
 from jaxtemp.kernels.categorical import mosaic_tpu, xla
@@ -39,7 +39,7 @@ def test_ids_are_those_of_the_plain_form(
     want = jit(functools.partial(xla.forward, first=first))(*operands)[0]
     with interpreted(monkeypatch, split):
         if split:
-            monkeypatch.setattr(_mosaic_tpu, "CHUNK", 1024)
+            monkeypatch.setattr(_mosaic_tpu_block, "CHUNK", 1024)
         got = jit(functools.partial(mosaic_tpu.forward, first=first))(*operands)[0]
     assert (np.asarray(got)[:3] == -1).all()
     # Sums in another order are rounded differently; few draws are that close.

@@ -10,7 +10,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from .._mosaic_tpu import Block, RowOp, in_hbm, over_rows, supported
+from .._mosaic_tpu import RowOp, in_hbm, over_rows, supported
+from .._mosaic_tpu_block import Block
 from . import greedy, mosaic_tpu
 
 _EXACT = 2**24  # up to here a class has an exact float32

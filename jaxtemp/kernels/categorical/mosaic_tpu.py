@@ -18,7 +18,8 @@ from jax.experimental.pallas import tpu as pltpu
 
 from ..._blocks import WIDTH
 from ..._scale import exponent_scale
-from .._mosaic_tpu import LANES, Block, RowOp, in_hbm, over_rows, supported
+from .._mosaic_tpu import RowOp, in_hbm, over_rows, supported
+from .._mosaic_tpu_block import LANES, Block
 from . import xla
 from .xla import Tree, draw, levels
 

@@ -15,7 +15,8 @@ import jax.numpy as jnp
 
 from ..._rows import Rows
 from ..._scale import exponent_scale, factors, slope
-from .._mosaic_tpu import Block, RowOp, finite, over_rows, risen, supported
+from .._mosaic_tpu import RowOp, finite, over_rows, risen, supported
+from .._mosaic_tpu_block import Block
 from . import xla
 from .target import Target
 from .xla import Found, cap_slope, capped, weighted

@@ -15,7 +15,8 @@ import jax.numpy as jnp
 
 from ..._rows import Rows
 from ..._scale import factors
-from .._mosaic_tpu import Block, RowOp, finite, over_rows, risen, supported
+from .._mosaic_tpu import RowOp, finite, over_rows, risen, supported
+from .._mosaic_tpu_block import Block
 from . import xla
 
 _MIN = float(jnp.finfo(jnp.float32).min)
