@@ -169,6 +169,14 @@ def test_vmap_adds_rows_to_one_kernel():
     }
 
 
+def test_a_program_for_several_platforms_has_the_kernel_for_cuda():
+    z, tau = np.ones((8, 256), np.float32), np.ones(8, np.float32)
+    program = jax.jit(jaxtemp.softmax)
+    exported = jax.export.export(program, platforms=("cpu", "cuda", "tpu"))(z, tau)
+    assert exported.mlir_module().count("custom_call @mosaic_gpu") == 1
+    np.testing.assert_allclose(exported.call(z, tau), z / 256, rtol=1e-6)
+
+
 def test_what_the_kernels_are_not_made_for_runs_in_the_xla_form():
     row = jax.ShapeDtypeStruct((3,), "float32")
     few = jax.ShapeDtypeStruct((3, 7), "float32")

@@ -101,8 +101,8 @@ def _allowed(z, x):
     return jnp.where(z > -jnp.inf, x, 0.0)
 
 
-def _moment(tile, numbers):
-    """Σ e, the covector at the largest logit, and Σ e times its difference from it."""
+def _covectors(tile, numbers):
+    """Σ e, what goes with the largest logit, and Σ e times the difference from it."""
     z, g = tile
     top = largest(z)
     about = jnp.max(jnp.where(z == spread(top, z), g, -jnp.inf), axis=1)
@@ -110,7 +110,7 @@ def _moment(tile, numbers):
     return top, total(e), about, total(e * (g - spread(about, g)))
 
 
-def _merge_moments(a, b, numbers):
+def _merge_covectors(a, b, numbers):
     (top, mass, about, moment), (other, more, apart, extra) = a, b
     at = jnp.where(top < other, apart, about)
     of_a = jnp.exp(shift(top, other, numbers[:1]))
@@ -135,7 +135,7 @@ def _to_tau(numbers, statistics, sums):
     return (-sums[0] * numbers[1],)
 
 
-_PULL = Program(_moment, _merge_moments, _pull, _to_tau)
+_PULL = Program(_covectors, _merge_covectors, _pull, _to_tau)
 
 
 def _sums_apart(tile, numbers):
@@ -171,20 +171,20 @@ def _pull_log(tile, place, numbers, statistics):
 _PULL_LOG = Program(_sums_apart, _merge_sums_apart, _pull_log, _to_tau)
 
 
-def _moments(tile, numbers):
-    """The moment of the tangent, and that of the exponents."""
+def _tangents(tile, numbers):
+    """The same of tangents, and Σ e u."""
     z, _ = tile
-    top, mass, about, moment = _moment(tile, numbers)
+    top, mass, about, moment = _covectors(tile, numbers)
     u = over_tau(below(z, top), numbers[:1])
     return top, mass, about, moment, total(jnp.exp(u) * jnp.maximum(u, GONE))
 
 
-def _merge_pairs(a, b, numbers):
+def _merge_tangents(a, b, numbers):
     u, v = (
         jnp.maximum(shift(x[0], y[0], numbers[:1]), GONE) for x, y in ((a, b), (b, a))
     )
     exponent = jnp.exp(u) * (a[4] + a[1] * u) + jnp.exp(v) * (b[4] + b[1] * v)
-    return *_merge_moments(a[:4], b[:4], numbers), exponent
+    return *_merge_covectors(a[:4], b[:4], numbers), exponent
 
 
 def _centred(u, dz, dtau, statistics):
@@ -212,5 +212,5 @@ def _push_log(tile, place, numbers, statistics):
     return (_allowed(z, centred) * spread(inverse, z),), ()
 
 
-_PUSH = Program(_moments, _merge_pairs, _push)
+_PUSH = Program(_tangents, _merge_tangents, _push)
 _PUSH_LOG = dataclasses.replace(_PUSH, emit=_push_log)
