@@ -8,7 +8,7 @@ an operand.
 
 import os
 
-os.environ["JAX_PLATKERNELS"] = "cpu"
+os.environ["JAX_PLATFORMS"] = "cpu"
 
 import itertools
 import re
