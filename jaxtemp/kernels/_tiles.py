@@ -4,8 +4,9 @@ A warpgroup is 128 threads in four warps of 32 lanes. A tile is `rows` by `colum
 every row of it belongs to `lanes` threads: so a reduction along a row stays inside a
 warp, or inside the warpgroup where a row has all of it.
 
-The chip is no argument: Hopper and Blackwell have the same registers, threads and widest
-load. The limits below come from what ptxas makes of the kernels, not from timings.
+The chip is no argument: Hopper and Blackwell have the same registers, threads and
+widest load. The limits below come from what ptxas makes of the kernels, not from
+timings.
 """
 
 from __future__ import annotations
