@@ -22,12 +22,18 @@ from jax.experimental.pallas import tpu as pltpu
 
 from ._mosaic_tpu_block import LANES, LIMIT, Block, Plan, cost, plan
 
+# A row's numbers take up to 2 KiB in tables 128 lanes wide; shorter rows are better off
+# with XLA, which stores and moves no lanes that are empty.
+FEWEST = 512
+
 
 def supported(*wide: jax.Array) -> bool:
-    """Whether kernels take these operands: no float16, which vectors here cannot be."""
-    return all(x.dtype in (jnp.float32, jnp.bfloat16) for x in wide) and all(
-        wide[0].shape
-    )
+    """Whether kernels take these operands: long rows, but no float16.
+
+    It has no vectors on these chips.
+    """
+    has_rows = all(wide[0].shape) and wide[0].shape[-1] >= FEWEST
+    return has_rows and all(x.dtype in (jnp.float32, jnp.bfloat16) for x in wide)
 
 
 def in_hbm(wide: jax.Array) -> jax.Array:
