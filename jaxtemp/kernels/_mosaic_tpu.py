@@ -69,6 +69,7 @@ def over_rows(
     results: Sequence[jnp.dtype] = (),
     columns: int = 0,
     per: int = 1,
+    shared: bool = False,
     name: str = "",
 ) -> tuple[list[jax.Array], list[jax.Array]]:
     """Run `op` on every row.
@@ -80,6 +81,7 @@ def over_rows(
         results: The types of the results `[..., V]`.
         columns: How many results `[...]` there are, float32.
         per: The results `[..., V]` have one number for so many classes.
+        shared: Whether another kernel reads the operands too.
         name: The kernel's name.
 
     Returns:
@@ -87,6 +89,7 @@ def over_rows(
     """
     *batch, classes = wide[0].shape
     flat = [x.reshape(-1, classes) for x in wide]
+    flat = [in_hbm(x) for x in flat] if shared else flat
     table = jnp.stack([x.reshape(-1) for x in numbers], axis=-1)
     rows = flat[0].shape[0]
     types = [x.dtype for x in wide]
