@@ -22,12 +22,18 @@ from jax.experimental.pallas import tpu as pltpu
 
 from ._mosaic_tpu_block import LANES, LIMIT, Block, Plan, cost, plan
 
+# A row's numbers take up to 2 KiB in tables 128 lanes wide; shorter rows are better off
+# with XLA, which stores and moves no lanes that are empty.
+FEWEST = 512
+
 
 def supported(*wide: jax.Array) -> bool:
-    """Whether kernels take these operands: no float16, which vectors here cannot be."""
-    return all(x.dtype in (jnp.float32, jnp.bfloat16) for x in wide) and all(
-        wide[0].shape
-    )
+    """Whether kernels take these operands: long rows, but no float16.
+
+    It has no vectors on these chips.
+    """
+    has_rows = all(wide[0].shape) and wide[0].shape[-1] >= FEWEST
+    return has_rows and all(x.dtype in (jnp.float32, jnp.bfloat16) for x in wide)
 
 
 def in_hbm(wide: jax.Array) -> jax.Array:
@@ -63,6 +69,7 @@ def over_rows(
     results: Sequence[jnp.dtype] = (),
     columns: int = 0,
     per: int = 1,
+    shared: bool = False,
     name: str = "",
 ) -> tuple[list[jax.Array], list[jax.Array]]:
     """Run `op` on every row.
@@ -74,6 +81,7 @@ def over_rows(
         results: The types of the results `[..., V]`.
         columns: How many results `[...]` there are, float32.
         per: The results `[..., V]` have one number for so many classes.
+        shared: Whether another kernel reads the operands too.
         name: The kernel's name.
 
     Returns:
@@ -81,6 +89,7 @@ def over_rows(
     """
     *batch, classes = wide[0].shape
     flat = [x.reshape(-1, classes) for x in wide]
+    flat = [in_hbm(x) for x in flat] if shared else flat
     table = jnp.stack([x.reshape(-1) for x in numbers], axis=-1)
     rows = flat[0].shape[0]
     types = [x.dtype for x in wide]

@@ -12,7 +12,7 @@ import numpy as np
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
 
-from jaxtemp.kernels import _mosaic_tpu_block
+from jaxtemp.kernels import _mosaic_tpu, _mosaic_tpu_block
 from jaxtemp.kernels.categorical import greedy_mosaic_tpu as greedy
 from jaxtemp.kernels.categorical import mosaic_tpu as categorical
 from jaxtemp.kernels.cross_entropy import mosaic_tpu as cross_entropy
@@ -69,7 +69,11 @@ def interpreted(monkeypatch, split: bool = False):
 
 
 def small_blocks(monkeypatch, split: bool) -> None:
-    """Chunks of 128 classes; with `split`, longer rows are cut into blocks of them."""
+    """Chunks of 128 classes; with `split`, longer rows are cut into blocks of them.
+
+    And rows that are too short for a kernel have one all the same.
+    """
+    monkeypatch.setattr(_mosaic_tpu, "FEWEST", 1)
     monkeypatch.setattr(_mosaic_tpu_block, "CHUNK", 128)
     if split:
         monkeypatch.setattr(_mosaic_tpu_block, "BLOCKS", 1)

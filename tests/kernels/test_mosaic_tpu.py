@@ -152,7 +152,7 @@ TWICE = set(KERNELS) - ONCE  # if a row is split, but for one block
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-@pytest.mark.parametrize("classes", [1000, 32_000, 262_144, 2**20])
+@pytest.mark.parametrize("classes", [1000, 262_144, 2**20])
 @pytest.mark.parametrize("name", KERNELS)
 def test_cost_is_what_the_blocks_move(name, classes, dtype):
     """One read of the operands of a row that fits, and 2 - 1/n of most split ones."""
@@ -221,7 +221,7 @@ PROGRAMS = {
 }
 
 
-def kernels_in(function, dtype="bfloat16", shape=(8, 300)) -> int:
+def kernels_in(function, dtype="bfloat16", shape=(8, 1000)) -> int:
     shapes = jax.ShapeDtypeStruct(shape, dtype), jax.ShapeDtypeStruct(shape[:-1], "f4")
     lowered = jax.jit(function).trace(*shapes).lower(lowering_platforms=("tpu",))
     return lowered.as_text().count("@tpu_custom_call")
@@ -231,13 +231,14 @@ def kernels_in(function, dtype="bfloat16", shape=(8, 300)) -> int:
 def test_lowered_for_a_tpu_the_ops_are_kernels(name):
     function, count = PROGRAMS[name]
     assert kernels_in(function) == count
-    assert kernels_in(function, shape=(2, 3, 300)) == count
-    assert kernels_in(jax.vmap(function), shape=(2, 3, 300)) == count
+    assert kernels_in(function, shape=(2, 3, 1000)) == count
+    assert kernels_in(jax.vmap(function), shape=(2, 3, 1000)) == count
     assert kernels_in(function, "float16") == 0
     mesh = jax.make_mesh((8,), ("d",), axis_types=(AxisType.Auto,))
     mapped = jax.shard_map(function, mesh=mesh, in_specs=P("d"), out_specs=P("d"))
     assert kernels_in(mapped) == count
 
 
-def test_no_rows_need_no_kernel():
-    assert kernels_in(jaxtemp.softmax, shape=(0, 300)) == 0
+def test_no_rows_and_short_ones_need_no_kernel():
+    assert kernels_in(jaxtemp.softmax, shape=(10_000, 10)) == 0
+    assert kernels_in(jaxtemp.softmax, shape=(0, 1000)) == 0

@@ -78,7 +78,7 @@ def test_a_tpu_kernel_under_automatic_sharding_gives_way_with_one_warning():
     place = NamedSharding(mesh, P("d"))
     shapes = [
         jax.ShapeDtypeStruct(shape, "float32", sharding=place)
-        for shape in ((16, 300), (16,))
+        for shape in ((16, 1000), (16,))
     ]
 
     def lower(function):

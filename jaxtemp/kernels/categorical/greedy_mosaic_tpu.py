@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from .._mosaic_tpu import RowOp, in_hbm, over_rows, supported
+from .._mosaic_tpu import RowOp, over_rows, supported
 from .._mosaic_tpu_block import Block
 from . import greedy, mosaic_tpu
 
@@ -23,7 +23,9 @@ def forward(z, tau, key0, key1, *, first: bool) -> tuple[jax.Array]:
         return greedy.forward(z, tau, key0, key1, first=first)
     start = -jnp.inf, 0.0, 0.0, 0.0
     op = RowOp(start, _read, finish=lambda numbers, state: state, placed=True)
-    _, found = over_rows(op, (in_hbm(z),), (tau,), columns=len(start), name="greedy")
+    _, found = over_rows(
+        op, (z,), (tau,), columns=len(start), shared=True, name="greedy"
+    )
     top, place, ties, bad = found
     some = jnp.isfinite(top) & (bad == 0)
     ids = jnp.where(some, place.astype(jnp.int32), -1)

@@ -34,7 +34,7 @@ def forward(z, tau, key0, key1, *, first: bool) -> tuple[jax.Array]:
     scale = exponent_scale(tau)
     op = RowOp((-jnp.inf,), _largest, _sum_blocks)
     (sums,), _ = over_rows(
-        op, (in_hbm(z),), (scale,), (jnp.float32,), per=WIDTH, name="categorical"
+        op, (z,), (scale,), (jnp.float32,), per=WIDTH, shared=True, name="categorical"
     )
     greedy = (tau == 0)[..., None] if first else None
     return (draw(_Tree(z, levels(sums), scale), (key0, key1), greedy),)
