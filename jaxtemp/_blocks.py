@@ -62,7 +62,7 @@ def sums_by_part(
     if count:
         starts = jnp.arange(count) * part
         inside = jnp.moveaxis(lax.map(lambda start: sums(start, part), starts), 0, -2)
-        found.append(inside.reshape(*inside.shape[:-2], -1))
+        found.append(inside.reshape(*inside.shape[:-2], count * (part // WIDTH)))
     if size - count * part:
         found.append(sums(count * part, size - count * part))
     return jnp.concatenate(found, axis=-1)

@@ -311,6 +311,15 @@ def test_rows_split_over_devices_give_the_same_ids_and_nothing_is_gathered(kind)
     np.testing.assert_array_equal(ids, jaxtemp.categorical(keys, z, tau))
 
 
+@pytest.mark.parametrize("classes", [5, 500, 50_000])
+def test_no_rows_draw_no_ids(classes):
+    z, key = jnp.zeros((0, classes)), jax.random.key(0)
+    for options in ({}, {"temperature": 0.0}, {"replace": False}):
+        assert jaxtemp.categorical(key, z, **options).shape == (0,)
+        shaped = jaxtemp.categorical(key, z, shape=(3, 0), **options)
+        assert (shaped.shape, shaped.dtype) == ((3, 0), jnp.int32)
+
+
 def test_a_draw_exports_for_every_platform():
     z, tau, keys = random_rows()
     exported = jax.export.export(

@@ -232,6 +232,13 @@ def test_the_working_set_is_no_larger_than_the_logits_in_float32(few, dtype):
     assert memory.temp_size_in_bytes <= 4 * z.size
 
 
+def test_no_rows_draw_no_ids():
+    for classes in (5, 500, 50_000):
+        z, k = jnp.zeros((0, classes)), jnp.zeros(0, jnp.int32)
+        for few in ({"top_p": 0.9}, {"top_k": k, "top_p": 0.9, "min_p": 0.1}):
+            assert sample(KEY, z, **few).shape == (0,)
+
+
 def test_one_long_row_needs_no_more_than_its_logits():
     draw = jax.jit(functools.partial(sample, top_p=0.9, top_k=jnp.array(50)))
     memory = draw.lower(KEY, jnp.zeros(32_000)).compile().memory_analysis()

@@ -44,7 +44,8 @@ class _SplitTree(Tree):
     def classes_below(self, node):
         here = self.logits.shape[-1]
         place = node[..., None] * WIDTH + jnp.arange(min(WIDTH, self.size)) - self.start
-        flat = jnp.clip(place, 0, here - 1).reshape(*node.shape[:-1], -1)
+        count = node.shape[-1] * place.shape[-1]
+        flat = jnp.clip(place, 0, here - 1).reshape(*node.shape[:-1], count)
         found = jnp.take_along_axis(self.logits, flat, axis=-1).reshape(place.shape)
         own = (place >= 0) & (place < here)
         return lax.pmax(jnp.where(own, found, -jnp.inf), self.axis_name)

@@ -63,7 +63,7 @@ def forward(z, tau, key0, key1, *, first: bool) -> tuple[jax.Array]:
 def draws(tree: Tree, tau, key0, key1, *, first: bool) -> jax.Array:
     """One id for every key, so many at a time as keep the working set small."""
     greedy = (tau == 0)[..., None] if first else None
-    if key0.shape[-1] == 1:
+    if key0.shape[-1] == 1 or not key0.size:
         return draw(tree, (key0, key1), greedy)
     keys = jnp.moveaxis(jnp.stack([key0, key1]), -1, 0)
     size = max(1, _CHUNK // (WIDTH * max(1, tau.size)))
@@ -101,7 +101,8 @@ def draw(tree: Tree, keys, greedy) -> jax.Array:
     for level in range(len(tree.masses), -1, -1):
         weights = tree.weights(level, node)
         child, mass = choose(weights, keys, level, greedy, tree.part)
-        node = node * WIDTH + child
+        # Or all levels are one kernel, which takes newer versions of XLA minutes.
+        node = lax.optimization_barrier(node * WIDTH + child)
         some.append(mass > 0)
     return jnp.where(some[0], node, -1)
 
@@ -115,7 +116,8 @@ def choose(
         return pick(weights, _uniform(keys, level, 0, weights), greedy)
     short = -count % _COLUMNS
     weights = jnp.pad(weights, [(0, 0)] * (weights.ndim - 1) + [(0, short)])
-    parts = weights.reshape(*weights.shape[:-1], -1, _COLUMNS)
+    count = weights.shape[-1] // _COLUMNS
+    parts = weights.reshape(*weights.shape[:-1], count, _COLUMNS)
     sums = jnp.sum(parts, axis=-1)
     part, total = pick(sums, _uniform(keys, level, 1, weights), greedy)
     index, _ = pick(take(parts, part), _uniform(keys, level, 0, weights), greedy)
@@ -153,7 +155,8 @@ def children(nodes, index, fill) -> jax.Array:
     if count <= WIDTH:
         return jnp.broadcast_to(nodes[..., None, :], (*index.shape, count))
     place = index[..., None] * WIDTH + jnp.arange(WIDTH)
-    flat = jnp.minimum(place, count - 1).reshape(*index.shape[:-1], -1)
+    flat = jnp.minimum(place, count - 1)
+    flat = flat.reshape(*index.shape[:-1], index.shape[-1] * WIDTH)
     found = jnp.take_along_axis(nodes, flat, axis=-1).reshape(place.shape)
     return jnp.where(place < count, found, fill)
 

@@ -53,13 +53,14 @@ def forward(
 
     `others`, where given, sums exp(x / τ) over all classes but the label.
     """
-    top = capped(rows.max(z), cap)
+    largest = upcast(rows.max(z))
+    top = capped(largest, cap)
     total, rest, product = weigh(z, top, target, cap, rows)
     log_z = None
     if others is not None and not target.soft:
         log_z = _log_z_beside(z, top, tau, target.labels, cap, others)
     if log_z is None:
-        log_z = _log_z(z, top, tau, cap, rows)
+        log_z = _log_z(z, largest, top, tau, cap, rows)
     return results(tau, Found(top, log_z, total, rest, product))
 
 
@@ -71,7 +72,7 @@ def results(tau, found: Found) -> tuple[jax.Array, ...]:
     return tuple(number[..., 0] for number in (loss, lse, *found))
 
 
-def _log_z(z, top, tau, cap, rows):
+def _log_z(z, largest, top, tau, cap, rows):
     """Find log Σ exp(x / τ), the maxima's own terms put back by log1p.
 
     A nearly certain row then keeps its small numbers.
@@ -79,12 +80,11 @@ def _log_z(z, top, tau, cap, rows):
     info = jnp.finfo(top.dtype)
     scale = exponent_scale(tau)[..., None]
     huge = rows.constant(2.0 ** (info.maxexp - 1), tau)
-    z, top, scale, huge = rows.fence(z, top, scale, huge)
-    x = capped(z, cap) - top
-    below = rows.sum(jnp.minimum(jnp.exp(x * scale), -x * huge))
-    z, top, huge = rows.fence(z, top, huge)
-    x = capped(z, cap) - top
-    ties = rows.sum(jnp.maximum(1 + x * huge, 0))
+    z, largest, top, scale, huge = rows.fence(z, largest, top, scale, huge)
+    x = _from_top(z, largest, top, cap)
+    below = rows.sum(jnp.minimum(jnp.exp(x * scale), (largest - upcast(z)) * huge))
+    z, largest, huge = rows.fence(z, largest, huge)
+    ties = rows.sum(jnp.maximum(1 + (upcast(z) - largest) * huge, 0))
     return jnp.log1p(below + (ties - 1))
 
 
@@ -101,21 +101,30 @@ def _log_z_beside(z, top, tau, label, cap, others):
 def weigh(z, top, target, cap, rows):
     """C, what of it is elsewhere, and Σ c x."""
     if target.soft:
-        x, c = _spread(z, top, target, cap)
+        x, c = _spread(z, top, target, cap, rows)
         off_top = rows.sum(jnp.where(x == 0, 0, c))
         return rows.sum(c), off_top, rows.sum(weighted(c, x))
     tilt = target.tilt[..., None]
     own = weighted(tilt, rows.sum(capped(take(z, target.labels), cap)) - top)
     if target.even is None:
         return tilt, 0 * tilt, own
-    x, c = _spread(z, top, target, cap)
+    x, c = _spread(z, top, target, cap, rows)
     total, at_label = rows.sum(c), rows.sum(take(c, target.labels))
     return tilt + total, total - at_label, own + rows.sum(weighted(c, x))
 
 
-def _spread(z, top, target, cap):
-    x = capped(z, cap) - top
+def _spread(z, top, target, cap, rows):
+    x = _from_top(z, upcast(rows.max(z)), top, cap)
     return x, target.spread(x > -jnp.inf)
+
+
+def _from_top(z, largest, top, cap):
+    """`x`, which is zero at the largest logit: a cap may be rounded in two ways."""
+    x = capped(z, cap) - top
+    if cap is None:
+        return x
+    at_top = (upcast(z) == largest) & (largest > -jnp.inf)
+    return jnp.where(at_top, 0, jnp.minimum(x, 0))
 
 
 def total(term, wide: tuple, numbers: tuple, rows: Rows) -> jax.Array:
@@ -129,7 +138,7 @@ def push(
     """The tangents of loss and log-sum-exp for tangents of logits and temperature."""
     found = Found(*(number[..., None] for number in found))
     dtau, s = dtau[..., None], slope(tau)[..., None]
-    x = capped(z, cap) - found.top
+    x = _from_top(z, upcast(rows.max(z)), found.top, cap)
     p = jnp.exp(_log_p(x, tau, found))
     t = jnp.where(x > -jnp.inf, in_logits(upcast(dz), z, cap), 0)
     # About the class that `rest` is without, whose own term is then zero.
@@ -178,7 +187,8 @@ def pull(
     else:  # stored cotangents are rounded, or in other logits
         term = functools.partial(_weighed, cap)
         low = rows.constant(_lowest(found.top), tau)
-        numbers = found.top, exponent_scale(tau)[..., None], low
+        largest = found.top if cap is None else upcast(rows.max(z))
+        numbers = largest, found.top, exponent_scale(tau)[..., None], low
         mean = total(term, (z,), numbers, rows)
         product = jnp.where(jnp.isinf(found.product), 0, found.product)
         to_tau = (mass * mean * jnp.exp(-found.log_z) - g * product) * s
@@ -224,8 +234,8 @@ def _moment(dz, z, top):
     return dz * _summable(z - top)
 
 
-def _weighed(cap, z, top, scale, low):
-    x = capped(z, cap) - top
+def _weighed(cap, z, largest, top, scale, low):
+    x = _from_top(z, largest, top, cap)
     return jnp.exp(x * scale) * jnp.maximum(x, low)
 
 
@@ -233,9 +243,11 @@ def _to_classes(z, tau, found, target, row: OfRow, cap, rows):
     """The cotangents of logits, but for the label's own where it is an integer."""
     g, g_lse, mass, s, live = row
     at_top = _exact(-found.log_z, found, g, g_lse) * s
+    largest = found.top if cap is None else upcast(rows.max(z))
     # What is known of a row is computed once, not for each class.
-    z, top, log_z, scale, at_top, g, mass, live = rows.fence(
+    z, largest, top, log_z, scale, at_top, g, mass, live = rows.fence(
         z,
+        largest,
         found.top,
         found.log_z,
         exponent_scale(tau)[..., None],
@@ -244,7 +256,7 @@ def _to_classes(z, tau, found, target, row: OfRow, cap, rows):
         mass * s,
         live,
     )
-    x = capped(z, cap) - top
+    x = _from_top(z, largest, top, cap)
     p = jnp.exp(x * scale - log_z)
     dx = mass * p
     c = target.spread(x > -jnp.inf)
