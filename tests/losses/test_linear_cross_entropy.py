@@ -9,8 +9,8 @@ import pytest
 
 from jaxtemp.losses import _chunks, _row_parts, linear_cross_entropy
 from tests.losses.cases import combinations
+from tests.losses.checks import assert_close
 from tests.losses.linear import ALL, PLAIN, Arrays, call, pull, random_problem
-from tests.losses.test_cross_entropy import assert_close
 from tests.losses.truth import Truth
 
 COMBINATIONS = combinations()
