@@ -12,6 +12,7 @@ import math
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jax.nn import log_sigmoid
 from jax.typing import ArrayLike
 
@@ -51,7 +52,10 @@ class Bits:
             jnp.moveaxis(word, -1, 0).reshape(shape + bits)
             for word in row_words(key, bits, math.prod(shape))
         )
-        return _noise.logistic((left, right), 1, self.temperature.dtype)[..., 0]
+        noise = _noise.logistic((left, right), 1, self.temperature.dtype)[..., 0]
+        # Where it is used several times, newer versions of XLA would take minutes to
+        # compute it again for each, down to the bits.
+        return lax.optimization_barrier(noise)
 
     def _perturbed(self, noise: jax.Array) -> jax.Array:
         return upcast(self.logits) + noise
