@@ -20,7 +20,7 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from . import _checks
-from ._rows import beside, fold, upcast
+from ._rows import fold, upcast
 from ._scale import exponent, over
 from ._threshold import centred, root
 
@@ -130,9 +130,8 @@ def entmax(
 def _op(logits, temperature, alpha, axis, where, exponential):
     """Entmax between two folds."""
     rows = fold(logits, temperature, axis=axis, where=where)
-    tau = rows.temperature
-    alpha = _checks.per_row("alpha", alpha, tau.shape, tau.dtype, _ALPHA)
-    z, alpha = upcast(rows.logits), beside(alpha, rows.logits)
+    z, tau = upcast(rows.logits), rows.temperature
+    alpha = rows.parameter("alpha", alpha, _ALPHA)
     found = _solve(*lax.stop_gradient((z, tau, alpha)), exponential)
     p = _attached(z, tau, alpha, found)
     return rows.unfold(p.astype(rows.logits.dtype))

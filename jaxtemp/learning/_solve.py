@@ -6,10 +6,10 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from .. import _checks, _derivatives
+from .. import _derivatives
 from .._checks import Rule
 from .._newton import Move, search
-from .._rows import beside, fold, upcast
+from .._rows import fold, upcast
 from .._scale import over
 from ..kernels.moments.primitive import moments
 
@@ -73,11 +73,8 @@ def solve_temperature(
     """
     rows = fold(logits, 1.0, axis=axis, where=where)
     z = rows.logits
-    dtype = rows.temperature.dtype
-    target = _checks.per_row(
-        "target_entropy", target_entropy, z.shape[:-1], dtype, _ENTROPY
-    )
-    return _solve(z, beside(target, z)).astype(z.dtype)
+    target = rows.parameter("target_entropy", target_entropy, _ENTROPY)
+    return _solve(z, target).astype(z.dtype)
 
 
 @jax.custom_jvp

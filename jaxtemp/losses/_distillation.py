@@ -7,9 +7,9 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from .. import _checks as checks
+from .._relative_entropy import relative_entropy, scaled_relative_entropy
 from .._rows import Folded, fold
 from ._cross_entropy import cross_entropy
-from ._relative_entropy import relative_entropy, scaled_relative_entropy
 
 _HARD_WEIGHT = checks.Rule(0, 1, "pass the share of the labels' loss, for example 0.1")
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import math
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .._derivatives import softmax
-from .._scale import over
+from .._relative_entropy import relative_entropy
 from ._boltzmann import Boltzmann, check_policy
 
 
@@ -49,72 +46,8 @@ def kl_divergence(p: Boltzmann, q: Boltzmann) -> jax.Array:
     check_policy("p", p)
     check_policy("q", q)
     dtype = jnp.promote_types(p.logits.dtype, q.logits.dtype)
-    return _divergence(*_joint(p, q)).astype(dtype)
-
-
-# The coefficients of (d + exp(-d) - 1) / d² in powers of -d, the highest first.
-_SERIES = [1 / math.factorial(n + 2) for n in range(12)][::-1]
-_SMALL = 0.25
-
-
-def _divergence(z, tau, w, sigma) -> jax.Array:
-    """`KL(softmax(z / τ) | softmax(w / σ))` along the last axis."""
-    p, q = softmax(z, tau, False, None, None), softmax(w, sigma, False, None, None)
-    supported = softmax(z, tau, True, None, None) > -jnp.inf
-    d = jnp.where(supported, _log_ratio(z, tau, w, sigma), 0)
-    small, impossible = supported & (jnp.abs(d) < _SMALL), d == jnp.inf
-    near, far = jnp.where(small, d, 0), jnp.where(small | impossible, 0, d)
-    series = near * near * jnp.polyval(jnp.asarray(_SERIES, d.dtype), -near)
-    terms = jnp.where(small, p * series, p * far + (q - p))
-    return jnp.where(jnp.any(impossible, axis=-1), jnp.inf, jnp.sum(terms, axis=-1))
-
-
-@jax.custom_jvp
-def _log_ratio(z, tau, w, sigma) -> jax.Array:
-    """`log p - log q`, to rounding also where it is nearly zero.
-
-    With p ∝ q exp(δ) it is δ - log Σ q exp(δ).
-    """
-    both = (z > -jnp.inf) & (w > -jnp.inf)
-    delta = jnp.where(both, _exponent_difference(z, tau, w, sigma, both), 0)
-    change = jnp.sum(softmax(w, sigma, False, None, None) * jnp.expm1(delta), axis=-1)
-    same = jnp.all((z > -jnp.inf) == (w > -jnp.inf), axis=-1)
-    close = same & (tau > 0) & (sigma > 0) & (jnp.abs(change) < 0.5)
-    plain = softmax(z, tau, True, None, None) - softmax(w, sigma, True, None, None)
-    return jnp.where(close[..., None], delta - jnp.log1p(change)[..., None], plain)
-
-
-def _exponent_difference(z, tau, w, sigma, both) -> jax.Array:
-    """`z / τ - w / σ` where `both` are finite, less what it is in one class."""
-    a, b = jnp.where(both, z, 0), jnp.where(both, w, 0)
-    lead = jnp.argmax(jnp.where(both, z, -jnp.inf), axis=-1, keepdims=True)
-
-    def from_lead(x):
-        return x - jnp.take_along_axis(x, lead, axis=-1)
-
-    plain = over(from_lead(a), tau[..., None]) - over(from_lead(b), sigma[..., None])
-    # At like temperatures, of the differences of logits and of temperatures. What
-    # rounding takes from the former is `lost`, exactly: their offsets may differ.
-    difference = a - b
-    taken = difference - a
-    lost = (a - (difference - taken)) - (b + taken)
-    gap = from_lead(difference) + from_lead(lost)
-    slower = over(over(sigma - tau, tau), sigma)[..., None]
-    alike = (tau <= 2 * sigma) & (sigma <= 2 * tau) & (tau < jnp.inf)
-    fine = over(gap, tau[..., None]) + from_lead(b) * slower
-    return jnp.where(alike[..., None], fine, plain)
-
-
-@_log_ratio.defjvp
-def _log_ratio_jvp(primals, tangents):
-    (z, tau, w, sigma), (dz, dtau, dw, dsigma) = primals, tangents
-
-    def log_softmax(z, tau):
-        return softmax(z, tau, True, None, None)
-
-    _, dlog_p = jax.jvp(log_softmax, (z, tau), (dz, dtau))
-    _, dlog_q = jax.jvp(log_softmax, (w, sigma), (dw, dsigma))
-    return _log_ratio(*primals), dlog_p - dlog_q
+    z, tau, w, sigma = _joint(p, q)
+    return relative_entropy(z, w, tau, sigma, None).astype(dtype)
 
 
 def _joint(p: Boltzmann, q: Boltzmann) -> tuple[jax.Array, ...]:

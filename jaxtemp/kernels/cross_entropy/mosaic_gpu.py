@@ -42,7 +42,8 @@ def forward(*leaves, tree, cap: float | None) -> tuple[jax.Array, ...] | None:
     # Where the largest is no finite number, nothing else is a number.
     log_z = jnp.log1p(rest + (ties - 1)) + (top - top)
     weighed = _weigh(z, top, target, cap, count, product)
-    return xla.results(tau, xla.Found(top, log_z, *weighed))
+    numbers = top, log_z, *weighed
+    return xla.results(tau, xla.Found(*(number[..., 0] for number in numbers)))
 
 
 def pull(*leaves, tree, cap: float | None) -> tuple[jax.Array, ...] | None:
@@ -52,17 +53,17 @@ def pull(*leaves, tree, cap: float | None) -> tuple[jax.Array, ...] | None:
     tiles = _cut(program, z, target)
     if tiles is None:
         return None
-    found = xla.Found(*(number[..., None] for number in found))
-    row = xla.of_rows(tau, found, g[..., None], g_lse[..., None])
-    _, at_label = xla.to_label(z, tau, found, target.labels, row, cap)
+    row = xla.of_rows(tau, found, g, g_lse)
+    numbers = xla.along(found), target.labels, xla.along(row)
+    _, at_label = xla.to_label(z, tau, *numbers, cap)
     even = jnp.zeros_like(g) if target.even is None else target.even
     numbers = (
         found.top,
         found.log_z,
         exponent_scale(tau),
         row.mass * row.s,
-        row.g * row.s * even[..., None],
-        at_label,
+        row.g * row.s * even,
+        at_label[..., 0],
         row.live.astype(tau.dtype),
         jnp.clip(target.labels, -1, z.shape[-1]).astype(jnp.int32),
     )
@@ -75,7 +76,7 @@ def pull(*leaves, tree, cap: float | None) -> tuple[jax.Array, ...] | None:
         out=(z.dtype,),
         row_results=1,
     )
-    return dz, xla.to_temperature(to_tau[..., None], found, row)
+    return dz, xla.to_temperature(to_tau, found, row)
 
 
 def _cut(program: Program, z, target: Target):

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from ..._rows import Rows
-from ..._scale import exponent_scale, factors, slope
+from ..._scale import exponent_scale
 from .._mosaic_tpu import RowOp, finite, over_rows, risen, supported
 from .._mosaic_tpu_block import Block
 from . import xla
@@ -49,13 +49,10 @@ def pull(
     """The cotangents of logits and temperature."""
     if not _has_kernel(z, target):
         return xla.pull(z, tau, found, target, g, g_lse, cap=cap, rows=Rows())
-    s = slope(tau)
-    g = jnp.where(jnp.isinf(found.product), 0, g)
-    # A row without a cotangent gets none back, whatever it holds.
-    live = ((g != 0) | (g_lse != 0)) & (found.top != -jnp.inf)
+    row = xla.of_rows(tau, found, g, g_lse)
     wide, numbers = _operands(z, target)
-    numbers = exponent_scale(tau), *numbers, *found[:4], g, g_lse, s
-    numbers = *numbers, live.astype(tau.dtype)
+    cotangents = row.g, row.g_lse, row.s, row.live.astype(tau.dtype)
+    numbers = exponent_scale(tau), *numbers, *found[:4], *cotangents
     op = RowOp(
         start=(0.0, 0.0),
         read=None if target.soft else _find_label,
@@ -66,7 +63,7 @@ def pull(
     (to_z,), (to_tau,) = over_rows(
         op, wide, numbers, (z.dtype,), 1, name="cross_entropy_pull"
     )
-    return to_z, jnp.where(live, -(to_tau + g_lse * found.top * s) * s, 0)
+    return to_z, xla.to_temperature(to_tau, found, row)
 
 
 def _has_kernel(z, target: Target) -> bool:
@@ -189,13 +186,10 @@ def _read_soft(block: Block, numbers, state, *, cap, smooth: bool):
 
 
 def _results(sums: _Sums, tau, target: Target, classes: int) -> tuple[jax.Array, ...]:
-    a, b = factors(tau)
     log_z = jnp.log1p(sums.rest + (sums.ties - 1))
     log_z = jnp.where(sums.top == -jnp.inf, jnp.nan, log_z)
-    total, rest, weighed = _weigh(sums, target, classes)
-    loss = jnp.where(total == 0, 0, total * log_z) - weighed * a * b
-    lse = jnp.where(sums.top == -jnp.inf, -jnp.inf, sums.top * a * b + log_z)
-    return loss, lse, *Found(sums.top, log_z, total, rest, weighed)
+    found = sums.top, log_z, *_weigh(sums, target, classes)
+    return xla.results(tau, Found(*found))
 
 
 def _weigh(sums: _Sums, target: Target, classes: int):

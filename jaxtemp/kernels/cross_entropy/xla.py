@@ -61,15 +61,16 @@ def forward(
         log_z = _log_z_beside(z, top, tau, target.labels, cap, others)
     if log_z is None:
         log_z = _log_z(z, largest, top, tau, cap, rows)
-    return results(tau, Found(top, log_z, total, rest, product))
+    found = top, log_z, total, rest, product
+    return results(tau, Found(*(number[..., 0] for number in found)))
 
 
 def results(tau, found: Found) -> tuple[jax.Array, ...]:
-    """The results of `forward`, `[...]`, from what it found, `[..., 1]`."""
+    """The results of `forward` from what it found, all `[...]`."""
     top, log_z, total, _, product = found
-    loss = jnp.where(total == 0, 0, total * log_z) - quotient(product, tau[..., None])
-    lse = jnp.where(top == -jnp.inf, -jnp.inf, quotient(top, tau[..., None]) + log_z)
-    return tuple(number[..., 0] for number in (loss, lse, *found))
+    loss = jnp.where(total == 0, 0, total * log_z) - quotient(product, tau)
+    lse = jnp.where(top == -jnp.inf, -jnp.inf, quotient(top, tau) + log_z)
+    return loss, lse, *found
 
 
 def _log_z(z, largest, top, tau, cap, rows):
@@ -136,7 +137,7 @@ def push(
     z, tau, found: Found, target: Target, dz, dtau, *, cap: float | None, rows: Rows
 ) -> tuple[jax.Array, jax.Array]:
     """The tangents of loss and log-sum-exp for tangents of logits and temperature."""
-    found = Found(*(number[..., None] for number in found))
+    found = along(found)
     dtau, s = dtau[..., None], slope(tau)[..., None]
     x = _from_top(z, upcast(rows.max(z)), found.top, cap)
     p = jnp.exp(_log_p(x, tau, found))
@@ -174,8 +175,8 @@ def pull(
 
     `total` sums a function of classes, anew.
     """
-    found = Found(*(number[..., None] for number in found))
-    row = of_rows(tau, found, g[..., None], g_lse[..., None])
+    own_found, own_row = found, of_rows(tau, found, g, g_lse)
+    found, row = along(own_found), along(own_row)
     g, g_lse, mass, s, _ = row
     dz = _to_classes(z, tau, found, target, row, cap, rows)
     if not target.soft:
@@ -192,14 +193,16 @@ def pull(
         mean = total(term, (z,), numbers, rows)
         product = jnp.where(jnp.isinf(found.product), 0, found.product)
         to_tau = (mass * mean * jnp.exp(-found.log_z) - g * product) * s
-    return dz, to_temperature(to_tau, found, row)
+    return dz, to_temperature(to_tau[..., 0], own_found, own_row)
+
+
+def along(numbers):
+    """A tuple of numbers `[...]`, each ready to meet its row's classes."""
+    return type(numbers)(*(number[..., None] for number in numbers))
 
 
 class OfRow(NamedTuple):
-    """Cotangents of loss and log-sum-exp, that of log Z, 1/τ, and where there is any.
-
-    All are `[..., 1]`.
-    """
+    """Cotangents of loss, log-sum-exp and log Z, 1/τ, and where there are any."""
 
     g: jax.Array
     g_lse: jax.Array
@@ -209,11 +212,11 @@ class OfRow(NamedTuple):
 
 
 def of_rows(tau, found: Found, g, g_lse) -> OfRow:
-    """What `pull` needs to know of a row, all numbers `[..., 1]`."""
+    """What `pull` needs to know of a row, all numbers `[...]`."""
     g = jnp.where(jnp.isinf(found.product), 0, g)
     # A row without a cotangent gets none back, whatever it holds.
     live = ((g != 0) | (g_lse != 0)) & (found.top != -jnp.inf)
-    return OfRow(g, g_lse, g * found.total + g_lse, slope(tau)[..., None], live)
+    return OfRow(g, g_lse, g * found.total + g_lse, slope(tau), live)
 
 
 def to_label(z, tau, found: Found, labels, row: OfRow, cap):
@@ -227,7 +230,7 @@ def to_label(z, tau, found: Found, labels, row: OfRow, cap):
 def to_temperature(to_tau, found: Found, row: OfRow) -> jax.Array:
     """The cotangent of τ, `[...]`, from the sum of what logits get times x."""
     dtau = -(to_tau + row.g_lse * found.top * row.s) * row.s
-    return jnp.where(row.live, dtau, 0)[..., 0]
+    return jnp.where(row.live, dtau, 0)
 
 
 def _moment(dz, z, top):

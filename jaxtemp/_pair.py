@@ -12,10 +12,10 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from .. import _derivatives
-from .._derivatives import _about_the_likeliest, _saturated
-from .._rows import Rows, reductions
-from .._scale import quotient
+from . import _derivatives
+from ._derivatives import _about_the_likeliest, _saturated
+from ._rows import Rows, reductions
+from ._scale import over, quotient
 
 _ROOM = 2.0**-20  # of a type's range, to sum in
 _SMALL = 0.5  # below which `e^r` is taken as a power series
@@ -28,6 +28,7 @@ class Side(NamedTuple):
 
     Attributes:
         p: The probabilities.
+        z: The logits; 0 where excluded.
         x: The logits less their maximum; 0 where excluded.
         u: The same over their temperature.
         excluded: Which classes are.
@@ -35,6 +36,7 @@ class Side(NamedTuple):
     """
 
     p: jax.Array
+    z: jax.Array
     x: jax.Array
     u: jax.Array
     excluded: jax.Array
@@ -117,11 +119,13 @@ def pair(v, z, sigma, tau, axis_name: str | None) -> Pair:
     p = _side(z, tau, tau.dtype, rows, axis_name)
     if sigma is None:
         at = tau[..., None]
-        unit, difference = jnp.where(jnp.isinf(at), 1, at), p.x - q.x
+        unit = jnp.where(jnp.isinf(at), 1, at)
+        near = far = p.x - q.x
     else:
         at = unit = jnp.ones_like(tau)[..., None]
-        difference = p.u - q.u
-    measured, r = _log_ratio(difference, at, unit, q, p, rows)
+        near = _difference(p, tau[..., None], q, sigma[..., None], rows)
+        far = p.u - q.u
+    measured, r = _log_ratio(near, far, at, unit, q, p, rows)
     # What is NaN in p is so in what follows from it.
     small = (q.p > 0) & (p.p >= 0) & (jnp.abs(r) < _SMALL)
     x = jnp.where(small, r, 0)
@@ -137,22 +141,50 @@ def _side(z, tau, dtype, rows: Rows, axis_name) -> Side:
         jnp.where(excluded, -jnp.inf, raw), tau, axis_name, None
     )
     x = _saturated(jnp.where(excluded, 0, raw), _ROOM)
-    return Side(p, x, _over(x, tau[..., None]), excluded, log_z[..., None])
+    own = jnp.where(excluded, 0, z)
+    return Side(p, own, x, _over(x, tau[..., None]), excluded, log_z[..., None])
 
 
-def _log_ratio(difference, at, unit, q: Side, p: Side, rows: Rows):
-    """`log(p / q)`, in units and plain, from what is that up to a number a row."""
-    mean = lax.stop_gradient(rows.sum(q.p * difference))
-    e = _over(difference - mean, at)
+def _difference(p: Side, tau, q: Side, sigma, rows: Rows) -> jax.Array:
+    """`z / τ - v / σ` up to a number a row.
+
+    At like temperatures, of the differences of logits and of temperatures: where the
+    sides nearly agree, these are exact. What rounding takes from the former is `lost`.
+    """
+    z, v = p.z, q.z
+    difference = z - v
+    taken = difference - z
+    lost = (z - (difference - taken)) - (v + taken)
+
+    def from_top(x):
+        # Less some number of the row, close to those that matter.
+        at_top = jnp.where((p.x == 0) & ~p.excluded & ~q.excluded, x, -jnp.inf)
+        top = rows.max(lax.stop_gradient(at_top))
+        return x - jnp.where(top > -jnp.inf, top, 0)
+
+    gap = from_top(difference) + from_top(lost)
+    slower = over(over(sigma - tau, tau), sigma)
+    fine = over(gap, tau) + q.x * slower
+    alike = (tau <= 2 * sigma) & (sigma <= 2 * tau) & (tau < jnp.inf)
+    return jnp.where(alike, fine, p.u - q.u)
+
+
+def _log_ratio(near, far, at, unit, q: Side, p: Side, rows: Rows):
+    """`log(p / q)`, in units and plain, from what is that up to a number a row.
+
+    For `near` that is any number, for `far` the difference of both `log_z`.
+    """
+    mean = lax.stop_gradient(rows.sum(q.p * near))
+    e = _over(near - mean, at)
     inside = (q.p > 0) & (e < _LARGEST)
     gain = rows.sum(q.p * jnp.expm1(jnp.where(inside, e, 0)))
     outside = rows.sum(jnp.where(inside, 0, p.p))
-    near = (jnp.abs(gain) < _SMALL) & (outside < jnp.finfo(e.dtype).eps)
-    log_gain = jnp.log1p(jnp.where(near, gain, 0))
+    alike = (jnp.abs(gain) < _SMALL) & (outside < jnp.finfo(e.dtype).eps)
+    log_gain = jnp.log1p(jnp.where(alike, gain, 0))
     log_z = p.log_z - q.log_z
-    close = difference - mean - unit * log_gain, e - log_gain
-    far = difference - unit * log_z, _over(difference, at) - log_z
-    return jnp.where(near, close[0], far[0]), jnp.where(near, close[1], far[1])
+    close = near - mean - unit * log_gain, e - log_gain
+    apart = far - unit * log_z, _over(far, at) - log_z
+    return tuple(jnp.where(alike, *both) for both in zip(close, apart, strict=True))
 
 
 def _over(x, tau):

@@ -16,10 +16,10 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from .._derivatives import _saturated, _without_empty_rows
-from .._rows import reductions
-from .._scale import over
+from ._derivatives import _saturated, _without_empty_rows
 from ._pair import _ROOM, Pair, pair
+from ._rows import reductions
+from ._scale import over
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(4,))
