@@ -65,7 +65,7 @@ def test_info_needs_no_extra(tmp_path):
 
 
 def test_what_is_missing_is_part_of_the_report(capsys, monkeypatch):
-    def broken():
+    def broken(backend=None):
         raise RuntimeError("Unable to initialize backend 'cuda':\nno driver")
 
     monkeypatch.setattr(jax, "devices", broken)
