@@ -8,7 +8,7 @@ an op promises stands beside the contender that it is measured by: `required`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -16,6 +16,14 @@ import numpy as np
 
 Temperature = Literal["row", "scalar", "zero"]
 Role = Literal["ours", "peer", "limit"]
+
+EVERYWHERE = ("cpu", "gpu", "tpu")
+ACCELERATORS = ("gpu", "tpu")
+GPU = ("gpu",)
+
+# Least ratio of the time of XLA's form to ours that is no loss: times of one program
+# differ by so much.
+NEVER_SLOWER = 0.97
 
 
 @dataclass(frozen=True)
@@ -40,7 +48,7 @@ class Case:
 
 
 class AbsentError(Exception):
-    """A contender cannot run here because something it needs is not installed."""
+    """A contender cannot run here because something it needs is missing."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +96,7 @@ class Contender:
         prepare: Makes it ready; may raise, which is recorded, not hidden.
         required: Least ratio of its time to ours that keeps a promise, if one is made.
         check: Its own where it computes something else than ours does.
+        platforms: Where it is timed.
     """
 
     name: str
@@ -96,6 +105,12 @@ class Contender:
     prepare: Callable[[], Ready]
     required: float | None = None
     check: Check | None = None
+    platforms: tuple[str, ...] = EVERYWHERE
+
+
+def timed_on(platform: str, contenders: Iterable[Contender]) -> tuple[Contender, ...]:
+    """The contenders that are timed on a platform."""
+    return tuple(c for c in contenders if platform in c.platforms)
 
 
 @dataclass(frozen=True)
@@ -123,11 +138,6 @@ class Op(Protocol):
     @property
     def name(self) -> str:
         """The name on the command line and in the result's file name."""
-        ...
-
-    @property
-    def peers(self) -> Sequence[str]:
-        """The names of the peers, in the order of the table's columns."""
         ...
 
     def cases(self, platform: str, *, quick: bool) -> list[Case]:

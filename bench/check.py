@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 
@@ -40,7 +41,7 @@ def forward_error(
             outputs[0][rows], truth.value(op, logits[rows], tau[rows])
         )
 
-    return max(_over_rows(part, logits.shape))
+    return max(over_rows(part, logits.shape))
 
 
 def gradient_error(
@@ -50,27 +51,32 @@ def gradient_error(
     weights: np.ndarray,
     outputs: Sequence[np.ndarray],
 ) -> float:
-    """Error of `[loss, dlogits, dtemperature]`, `dtemperature` shaped like τ."""
+    """Error of `[loss, dlogits, dtemperature]`, `dtemperature` shaped like τ.
+
+    A backward pass alone has no loss.
+    """
     shapes = [(), logits.shape, temperature.shape]
-    if [out.shape for out in outputs] != shapes:
+    if [out.shape for out in outputs] not in (shapes, shapes[1:]):
         return float("inf")
+    *total, dz, to_tau = outputs
     tau = np.broadcast_to(temperature, logits.shape[:1])
 
     def part(rows: slice) -> tuple[float, truth.Gradient]:
         found = truth.gradient(op, logits[rows], tau[rows], weights[rows])
-        return relative_error(outputs[1][rows], found.logits), found
+        return relative_error(dz[rows], found.logits), found
 
-    parts = _over_rows(part, logits.shape)
+    parts = over_rows(part, logits.shape)
     loss = _joined([found.loss for _, found in parts])
     dtau = _joined([found.temperature for _, found in parts])
     return max(
         *(error for error, _ in parts),
-        relative_error(outputs[0], _summed(loss)),
-        relative_error(outputs[2], dtau if temperature.ndim else _summed(dtau)),
+        *(relative_error(out, _summed(loss)) for out in total),
+        relative_error(to_tau, dtau if temperature.ndim else _summed(dtau)),
     )
 
 
-def _over_rows(part: Callable, shape: tuple[int, ...]) -> list:
+def over_rows(part: Callable[[slice], Any], shape: tuple[int, ...]) -> list[Any]:
+    """What `part` finds of some rows at a time, for all rows of `[R, V]`."""
     rows, classes = shape
     step = max(1, _CHUNK // classes)
     chunks = [slice(k, k + step) for k in range(0, rows, step)]

@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import datetime
+import math
 import secrets
 import shlex
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -30,7 +32,9 @@ from bench import (
     sample,
     softmax,
 )
+from bench.bandwidth import bandwidth
 from bench.cases import Op
+from bench.sizes import SIZES
 from bench.timing import Plan
 
 MODULES = (
@@ -39,8 +43,8 @@ MODULES = (
 )
 OPS: dict[str, Op] = {op.name: op for module in MODULES for op in module.OPS}
 RESULTS = Path(__file__).resolve().parent / "results"
-CPU = Plan()
-ACCELERATOR = Plan(case_seconds=1.0, fence_each=False)
+_ACCELERATOR = Plan(case_seconds=1.0, fence_each=False)
+PLANS = {"cpu": Plan(), "gpu": _ACCELERATOR, "tpu": _ACCELERATOR}
 QUICK = Plan(sample_seconds=2e-4, case_seconds=0.0, min_rounds=3, max_rounds=3)
 
 
@@ -74,6 +78,13 @@ def parser() -> argparse.ArgumentParser:
         "--quick", action="store_true", help="tiny cases: does the harness work?"
     )
     made.add_argument(
+        "--minutes",
+        type=float,
+        default=math.inf,
+        metavar="M",
+        help="begin no case later than this; a result that lacks some is not complete",
+    )
+    made.add_argument(
         "--list", action="store_true", help="list ops and cases, run none"
     )
     return made
@@ -94,6 +105,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         device = jax_side.device(args.device)
     except RuntimeError as error:
         return _fail(f"`--device`: {error}")
+    end = time.monotonic() + 60 * args.minutes
     folder = args.out or (None if args.quick else RESULTS)
     head = _head(argv, args.quick, device)
     right = True
@@ -104,23 +116,38 @@ def main(argv: Sequence[str] | None = None) -> int:
             result = results.start(document, folder, overwrite=args.overwrite)
         except OSError as error:
             return _fail(f"`--out`: cannot write there: {error}")
-        right &= _run(OPS[name], device, result)
+        right &= _run(OPS[name], device, result, end)
     return 0 if right else 1
 
 
-def _run(op: Op, device: Any, result: results.Result) -> bool:
-    """Runs and prints one op case by case; whether ours was right in all of them."""
+def _run(op: Op, device: Any, result: results.Result, end: float) -> bool:
+    """Runs and prints one op case by case; whether ours was right in all of them.
+
+    No case begins after `end`.
+    """
     document = result.document
     plan = Plan(**document["plan"])
     rng = np.random.default_rng(document["seed"])
-    peers = list(op.peers)
-    print(report.heading(op.name, document["device"], result.path, peers), flush=True)
-    right = True
-    for case in op.cases(device.platform, quick=document["quick"]):
+    result.begin(
+        bandwidth(device, plan, quick=document["quick"]),
+        _check_first(op, device, rng, document["quick"]),
+    )
+    print(report.heading(document, result.path), flush=True)
+    if document["checks"]:
+        print(report.checks(document["checks"]), flush=True)
+    right = all(check["status"] == "ok" for check in document["checks"])
+    peers = None
+    cases = op.cases(device.platform, quick=document["quick"])
+    for left, case in zip(range(len(cases), 0, -1), cases, strict=True):
+        if time.monotonic() > end:
+            print(f"{left} cases are left out: `--minutes` is over\n", flush=True)
+            return right
         record = harness.run_case(op.workload(case, device, rng), plan)
         jax.clear_caches()
         result.add(record)
-        print(report.line(record, peers), flush=True)
+        if peers != (peers := report.peers(record)):
+            print(report.columns(peers))
+        print(report.line(record), flush=True)
         ours = (e for e in record["contenders"] if e["role"] == "ours")
         right &= next(ours)["status"] == "ok"
     result.finish()
@@ -128,10 +155,22 @@ def _run(op: Op, device: Any, result: results.Result) -> bool:
     return right
 
 
+def _check_first(
+    op: Op, device: Any, rng: np.random.Generator, quick: bool
+) -> list[harness.Record]:
+    """Whether ours is right at small, awkward sizes, where that is asked for."""
+    if quick or not SIZES[device.platform].check_first:
+        return []
+    found = []
+    for case in op.cases(device.platform, quick=True):
+        found.append(harness.check_case(op.workload(case, device, rng)))
+        jax.clear_caches()
+    return found
+
+
 def _head(argv: list[str], quick: bool, device: Any) -> dict[str, Any]:
     """What every result of a run has in common."""
-    full = CPU if device.platform == "cpu" else ACCELERATOR
-    plan = QUICK if quick else full
+    plan = QUICK if quick else PLANS[device.platform]
     return {
         "quick": quick,
         "command": shlex.join(["python", "-m", "bench", *argv]),

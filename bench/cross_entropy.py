@@ -7,7 +7,7 @@ a row in half of the rows, as those of a trained model are: no time should depen
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -16,10 +16,21 @@ import jax
 import numpy as np
 
 from bench import check, jax_side, limit, ordinary, torch_side, truth
-from bench.cases import AbsentError, Case, Check, Contender, Ready, Role, Workload
+from bench.cases import (
+    ACCELERATORS,
+    EVERYWHERE,
+    GPU,
+    NEVER_SLOWER,
+    AbsentError,
+    Case,
+    Check,
+    Contender,
+    Ready,
+    Workload,
+    timed_on,
+)
+from bench.sizes import DTYPES, SIZES, of_dtype
 
-SHAPES = ((4096, 1000), (128, 32000), (32, 131072))
-QUICK_SHAPES = ((64, 8), (16, 1000))
 MODES = ("forward", "value_and_grad")
 _CHUNK = 1 << 20  # elements of float64
 
@@ -43,10 +54,10 @@ def draw(case: Case, rng: np.random.Generator) -> Inputs:
     return Inputs(logits, ordinary.temperature(case, rng), weights, labels)
 
 
-def _ours(z: Any, tau: Any, labels: Any) -> jax.Array:
+def _ours(z: Any, tau: Any, labels: Any, **options: str) -> jax.Array:
     from jaxtemp.losses import cross_entropy
 
-    return cross_entropy(z, labels, tau)
+    return cross_entropy(z, labels, tau, **options)
 
 
 def _optax(z: Any, tau: Any, labels: Any) -> jax.Array:
@@ -58,21 +69,56 @@ def _optax(z: Any, tau: Any, labels: Any) -> jax.Array:
     return loss(z / tau[:, None], labels).astype(z.dtype)
 
 
+def _plain(torch: Any) -> Callable[[Any, Any], Any]:
+    return partial(torch.nn.functional.cross_entropy, reduction="none")
+
+
+def _liger(torch: Any) -> Callable[[Any, Any], Any]:
+    found = torch_side.library("liger_kernel.transformers.functional")
+    return partial(found.liger_cross_entropy, reduction="none")
+
+
+def _quack(torch: Any) -> Callable[[Any, Any], Any]:
+    found = torch_side.library("quack.cross_entropy")
+    return partial(found.cross_entropy, reduction="none")
+
+
+class TorchPeer(NamedTuple):
+    """A PyTorch contender: its column, text, loss, and how and where it runs."""
+
+    name: str
+    text: str
+    loss: Callable[[Any], Callable[[Any, Any], Any]]
+    compiled: bool = False
+    platforms: tuple[str, ...] = GPU
+
+
+_IN_TORCH = "F.cross_entropy(z / τ, labels)"
+TORCH_PEERS = (
+    TorchPeer(
+        "F.cross_entropy", f"torch, eager: {_IN_TORCH}", _plain, False, EVERYWHERE
+    ),
+    TorchPeer("torch.compile", f"torch, compiled: {_IN_TORCH}", _plain, True),
+    TorchPeer("liger", "liger_kernel: liger_cross_entropy(z / τ, labels)", _liger),
+    TorchPeer("quack", "quack.cross_entropy(z / τ, labels)", _quack),
+)
+
+
 @dataclass(frozen=True)
 class CrossEntropyOp:
     """The op, as the harness sees it."""
 
     name: str = "cross_entropy"
-    peers: Sequence[str] = ("optax", "F.cross_entropy")
 
     def cases(self, platform: str, *, quick: bool) -> list[Case]:
-        """Both modes and dtypes at every shape, on all platforms the same."""
-        shapes = QUICK_SHAPES if quick else SHAPES
+        """Both modes and dtypes at every size."""
+        table = SIZES[platform]
+        sizes = table.quick if quick else table.cross_entropy
         return [
-            Case(mode, *shape, dtype)
+            Case(mode, *size, dtype)
             for mode in MODES
-            for dtype in ("float32", "bfloat16")
-            for shape in shapes
+            for dtype in DTYPES
+            for size in of_dtype(sizes, dtype)
         ]
 
     def workload(self, case: Case, device: Any, rng: np.random.Generator) -> Workload:
@@ -80,69 +126,66 @@ class CrossEntropyOp:
         inputs = draw(case, rng)
         z, tau, w, labels = (jax.device_put(x, device) for x in inputs)
         forward = case.mode == "forward"
+        platform = device.platform
 
         def in_jax(op: Callable[..., jax.Array]) -> Ready:
             if forward:
                 return jax_side.prepare(op, (z, tau, labels))
             return jax_side.prepare(_with_gradient(op), (z, tau, w, labels))
 
-        def in_torch() -> Ready:
-            torch = torch_side.load(device.platform)
-            there = [torch_side.tensor(torch, x, device.platform) for x in inputs[:3]]
-            ids = torch_side.tensor(
-                torch, inputs.labels.astype(np.int64), device.platform
-            )
+        def in_torch(peer: TorchPeer) -> Ready:
+            torch = torch_side.load(platform)
+            loss = peer.loss(torch)
+            there = [torch_side.tensor(torch, x, platform) for x in inputs[:3]]
+            ids = torch_side.tensor(torch, inputs.labels.astype(np.int64), platform)
 
             def op(z: Any, tau: Any) -> Any:
-                loss = torch.nn.functional.cross_entropy
-                return loss(z / tau[:, None], ids, reduction="none").to(z.dtype)
+                return loss(z / tau[:, None], ids).to(z.dtype)
 
             arrays = there[:2] if forward else there
-            return torch_side.prepare(torch, op, device.platform, *arrays)
+            return torch_side.prepare(
+                torch, op, platform, *arrays, compiled=peer.compiled
+            )
 
-        def contender(
-            role: Role, name: str, text: str, prepare: Callable, least: float | None
-        ) -> Contender:
-            return Contender(name, role, text, prepare, least)
-
-        promised = device.platform == "cpu" and not forward
-        written = "optax.softmax_cross_entropy_with_integer_labels(z / τ, labels)"
-        stream = limit.read if forward else limit.copy
+        ours = "jaxtemp.losses.cross_entropy(z, labels, τ"
+        contenders = (
+            Contender("jaxtemp", "ours", f"{ours})", partial(in_jax, _ours)),
+            Contender(
+                "xla",
+                "peer",
+                f'{ours}, implementation="xla")',
+                partial(in_jax, partial(_ours, implementation="xla")),
+                NEVER_SLOWER,
+                platforms=ACCELERATORS,
+            ),
+            Contender(
+                "optax",
+                "peer",
+                "optax.softmax_cross_entropy_with_integer_labels(z / τ, labels)",
+                partial(in_jax, _optax),
+                1.0 if platform == "cpu" and not forward else None,
+            ),
+            *(
+                Contender(
+                    peer.name,
+                    "peer",
+                    peer.text,
+                    partial(in_torch, peer),
+                    platforms=peer.platforms,
+                )
+                for peer in TORCH_PEERS
+            ),
+            Contender(
+                "limit",
+                "limit",
+                "read z, write a number a row" if forward else "read z, write like z",
+                lambda: jax_side.prepare(limit.read if forward else limit.copy, (z,)),
+            ),
+        )
         return Workload(
             case=case,
             bytes_moved=(1 if forward else 2) * inputs.logits.nbytes,
-            contenders=(
-                contender(
-                    "ours",
-                    "jaxtemp",
-                    "jaxtemp.losses.cross_entropy(z, labels, τ)",
-                    partial(in_jax, _ours),
-                    None,
-                ),
-                contender(
-                    "peer",
-                    "optax",
-                    written,
-                    partial(in_jax, _optax),
-                    1.0 if promised else None,
-                ),
-                contender(
-                    "peer",
-                    "F.cross_entropy",
-                    "torch, eager: F.cross_entropy(z / τ, labels)",
-                    in_torch,
-                    None,
-                ),
-                contender(
-                    "limit",
-                    "limit",
-                    "read z, write a number a row"
-                    if forward
-                    else "read z, write like z",
-                    lambda: jax_side.prepare(stream, (z,)),
-                    None,
-                ),
-            ),
+            contenders=timed_on(platform, contenders),
             check=Check(partial(error, inputs), check.TOLERANCE[case.dtype]),
         )
 

@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from bench import check
+
 # Sums of float32 numbers decide which class is the last one kept: an id counts as kept
 # if filters looser by this much keep it.
 _SLACK = 1e-3
@@ -45,16 +47,27 @@ class Draws(NamedTuple):
 
 def draws(logits: np.ndarray, temperature: np.ndarray, filters: Filters) -> Draws:
     """From logits `[R, V]` and temperatures `[R]`, none of them 0."""
+
+    def part(rows: slice) -> Draws:
+        own = (f[rows] if np.ndim(f) else f for f in filters)
+        return _draws(logits[rows], temperature[rows], Filters(*own))
+
+    parts = check.over_rows(part, logits.shape)
+    return Draws(*map(np.concatenate, zip(*parts, strict=True)))
+
+
+def _draws(logits: np.ndarray, temperature: np.ndarray, filters: Filters) -> Draws:
     u = np.asarray(logits, np.float64) / temperature[:, None]
     u -= u.max(-1, keepdims=True)
-    falling = -np.sort(-u, axis=-1)
+    filtered = any(f is not None for f in filters)
+    falling = -np.sort(-u, axis=-1) if filtered else u
     kept = _kept(falling, filters, 0.0)
-    last = _kept(falling, filters, _SLACK).sum(-1) - 1
+    loosely = _kept(falling, filters, _SLACK)
     weight = np.where(kept, np.exp(falling), 0)
     p = weight / weight.sum(-1, keepdims=True)
     mean = (p * falling).sum(-1)
     variance = (p * (falling - mean[:, None]) ** 2).sum(-1)
-    return Draws(u, falling[np.arange(len(u)), last], mean, variance)
+    return Draws(u, np.where(loosely, falling, np.inf).min(-1), mean, variance)
 
 
 def draw_error(expected: Draws, outputs: list[np.ndarray]) -> float:

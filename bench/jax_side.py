@@ -59,6 +59,14 @@ def with_gradient(op: Callable[..., jax.Array]) -> Callable[..., Any]:
     return run
 
 
+def backward(
+    op: Callable[..., jax.Array], z: jax.Array, tau: jax.Array, w: jax.Array
+) -> Ready:
+    """The derivatives of `Σ w op(z, τ)` alone, of what the forward pass has kept."""
+    _, pull = jax.vjp(jax.jit(op), z, tau)
+    return prepare(lambda pull, w: pull(w), (pull, w))
+
+
 def _poison(out: Any) -> None:
     jax.block_until_ready(jax.tree.map(lambda x: x * jnp.nan, out))
 

@@ -1,6 +1,6 @@
-"""The peers' formulas of the temperature family: what everybody writes.
+"""The peers of the temperature family: what everybody writes, and libraries' kernels.
 
-Each is written once and runs in JAX and in PyTorch.
+A formula is written once and runs in JAX and in PyTorch.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+
+from bench.torch_side import library
 
 
 class Library(NamedTuple):
@@ -70,3 +72,41 @@ def torch_library(torch: Any) -> Library:
         logsumexp=partial(torch.logsumexp, dim=-1),
         sum=partial(torch.sum, dim=-1),
     )
+
+
+class Kernel(NamedTuple):
+    """An op of a library for PyTorch on NVIDIA GPUs, of `z` and a column of τ.
+
+    Attributes:
+        text: What is computed.
+        load: Imports the library and returns the op.
+        differentiable: Whether it has a gradient.
+    """
+
+    text: str
+    load: Callable[[], Callable[[Any, Any], Any]]
+    differentiable: bool = True
+
+
+def _liger() -> Callable[[Any, Any], Any]:
+    softmax = library("liger_kernel.ops.softmax").LigerSoftmaxFunction.apply
+    return lambda z, tau: softmax(z / tau)
+
+
+def _quack() -> Callable[[Any, Any], Any]:
+    softmax = library("quack.softmax").softmax
+    return lambda z, tau: softmax(z / tau)
+
+
+def _flashinfer() -> Callable[[Any, Any], Any]:
+    softmax = library("flashinfer.sampling").softmax
+    return lambda z, tau: softmax(z, temperature=tau.expand(len(z), 1)[:, 0])
+
+
+LIBRARIES = {
+    "softmax": {
+        "liger": Kernel("liger_kernel: softmax(z / τ)", _liger),
+        "quack": Kernel("quack.softmax(z / τ)", _quack),
+        "flashinfer": Kernel("flashinfer.sampling.softmax(z, τ)", _flashinfer, False),
+    }
+}

@@ -17,28 +17,52 @@ _LABELS = (
     ("ours", 9, ">"),
     ("GB/s", 7, ">"),
     ("limit", 7, ">"),
-    ("of limit", 8, ">"),
+    ("of limit", 10, ">"),
     ("scratch", 14, "<"),
 )
 _PEER_WIDTH = 28
 
 
-def heading(op: str, device: Record, path: object, peers: list[str]) -> str:
-    """Lines above the table of an op."""
+def heading(document: Record, path: object) -> str:
+    """Lines above the cases of an op."""
     into = f", result in {path}" if path else ""
-    told = (
-        f"{op} on {device['chip']}{into}\n"
+    streams = document["bandwidth"]
+    return (
+        f"{document['op']} on {document['device']['chip']}{into}\n"
+        f"memory: copy {streams['copy_gb_per_s']:.0f} GB/s, "
+        f"read {streams['read_gb_per_s']:.0f} GB/s\n"
         "limit: GB/s of streaming the same bytes. Under a peer stands its time over "
         "ours, paired by\nround, median (quartiles): 1 or more if ours is as fast. "
         "Where a least ratio or a most\nscratch memory is promised, pass or short says "
-        "whether it is kept.\n"
+        "whether it is kept."
     )
-    columns = [_cell(name, width, side) for name, width, side in _LABELS]
-    columns += [_cell(name, _PEER_WIDTH, "<") for name in peers]
-    return told + "  ".join(columns).rstrip()
 
 
-def line(case: Record, peers: list[str]) -> str:
+def checks(found: list[Record]) -> str:
+    """How many of the small cases ours is right in, and what is wrong in the others."""
+    right = sum(check["status"] == "ok" for check in found)
+    wrong = [
+        f"    {check['mode']} {check['rows']}x{check['classes']} {check['dtype']} "
+        f"{check['status']}: {check['note']}"
+        for check in found
+        if check["status"] != "ok"
+    ]
+    return "\n".join([f"right in {right} of {len(found)} small cases", *wrong])
+
+
+def peers(case: Record) -> list[str]:
+    """The names of a case's peers, in order."""
+    return [e["name"] for e in case["contenders"] if e["role"] == "peer"]
+
+
+def columns(names: list[str]) -> str:
+    """The line above cases that have these peers."""
+    cells = [_cell(name, width, side) for name, width, side in _LABELS]
+    cells += [_cell(name, _PEER_WIDTH, "<") for name in names]
+    return "  ".join(cells).rstrip()
+
+
+def line(case: Record) -> str:
     """One case, and below it what kept a contender from being timed."""
     entries = {entry["name"]: entry for entry in case["contenders"]}
     ours = next(e for e in entries.values() if e["role"] == "ours")
@@ -51,20 +75,20 @@ def line(case: Record, peers: list[str]) -> str:
         seconds(ours),
         _gb_per_s(ours),
         _gb_per_s(limit),
-        f"{limit['ratio']['median']:.0%}" if limit["ratio"] else "-",
+        _of_limit(limit),
         scratch(ours),
     )
-    columns = [
+    cells = [
         _cell(value, width, side)
         for value, (_, width, side) in zip(values, _LABELS, strict=True)
     ]
-    columns += [_cell(ratio(entries.get(name)), _PEER_WIDTH, "<") for name in peers]
+    cells += [_cell(ratio(entries[name]), _PEER_WIDTH, "<") for name in peers(case)]
     notes = [
         f"    {entry['name']} {entry['status']}: {entry['note']}"
         for entry in entries.values()
         if entry["status"] in ("wrong", "failed")
     ]
-    return "\n".join(["  ".join(columns).rstrip(), *notes])
+    return "\n".join(["  ".join(cells).rstrip(), *notes])
 
 
 def closing(document: Record) -> str:
@@ -144,6 +168,12 @@ def times(factor: float) -> str:
 
 def _cell(text: str, width: int, side: str) -> str:
     return f"{text:{side}{width}}"
+
+
+def _of_limit(entry: Record) -> str:
+    if entry["ratio"] is None:
+        return "-"
+    return f"{entry['ratio']['median']:.0%}{_MET[entry['met']]}"
 
 
 def _gb_per_s(entry: Record) -> str:

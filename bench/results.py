@@ -5,10 +5,10 @@ third `…-3.json`, unless it was told to overwrite the first. The file is repla
 whole after every case, so that at any moment it is valid JSON; `complete` is false
 until the last case is in.
 
-Schema 2, every key always present, those with a * since schema 2, times in seconds,
-sizes in bytes, UTC:
+Schema 3, every key always present, those with a * since schema 2, those with two since
+schema 3, times in seconds, sizes in bytes, UTC:
 
-    schema      2
+    schema      3
     op          "softmax"
     quick       true if the run only proved that the harness works
     complete    true if every case is in
@@ -20,9 +20,14 @@ sizes in bytes, UTC:
                 environment (variables that change JAX, XLA, OpenMP or malloc)
     versions    python, jax, jaxlib, numpy, torch, jaxtemp, commit, dirty, or null
     plan        sample_seconds, case_seconds, min_rounds, max_rounds, fence_each
+    bandwidth   of the memory, measured before the cases: bytes of the array,
+                copy_gb_per_s (both ways counted), read_gb_per_s **
+    checks      of ours at small sizes, before anything was timed; empty on a CPU: a
+                list of mode, rows, classes, dtype, temperature, status, note, error **
     cases       a list of
-        mode          "forward" | "value_and_grad" | of a sampler "draw" | "greedy" |
-                      "top_p" | "all" (top_k, top_p, min_p) | "all_per_row"
+        mode          "forward" | "value_and_grad" | "backward" (the gradient alone) |
+                      of a sampler "draw" | "greedy" | "top_p" | "top_k" |
+                      "all" (top_k, top_p, min_p) | "all_per_row"
         rows, classes
         dtype         of the logits
         temperature   "row" (float32 [rows]) | "scalar" (float32 []) | "zero"
@@ -79,6 +84,11 @@ class Result:
     document: Document
     path: Path | None
 
+    def begin(self, bandwidth: Document, checks: list[Document]) -> None:
+        """Takes in what is found out before the first case."""
+        self.document.update(bandwidth=bandwidth, checks=checks)
+        self._write()
+
     def add(self, case: Document) -> None:
         """Takes in one more case."""
         self.document["cases"].append(case)
@@ -101,7 +111,8 @@ def start(head: Document, folder: Path | None, *, overwrite: bool) -> Result:
     Raises:
         OSError: The folder cannot be made or written.
     """
-    document = {"schema": 2, **head, "complete": False, "cases": [], "summary": []}
+    document = {"schema": 3, **head, "complete": False}
+    document |= {"bandwidth": None, "checks": [], "cases": [], "summary": []}
     if folder is None:
         return Result(document, None)
     stem = f"{head['op']}-{slug(head['device']['chip'])}-{head['date'][:10]}"

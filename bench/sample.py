@@ -7,15 +7,17 @@ in JAX and in PyTorch.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 import jaxtemp
+from bench.cases import GPU
 from bench.drawn import Filters
-from bench.sampler import FEW, SIZES, Program, SamplerOp, Task
+from bench.sampler import Program, SamplerOp, Task
+from bench.torch_side import library
 
 
 class Library(NamedTuple):
@@ -78,8 +80,28 @@ def _in_torch(torch: Any, z: Any, tau: Any, filters: Filters) -> Any:
     return by_sorting(lib, z, tau, filters)
 
 
-def _ours(key: Any, z: Any, tau: Any, filters: Filters) -> jax.Array:
-    return jaxtemp.sample(key, z, tau, **filters._asdict())
+def _ours(key: Any, z: Any, tau: Any, filters: Filters, **options: str) -> jax.Array:
+    return jaxtemp.sample(key, z, tau, **filters._asdict(), **options)
+
+
+def _flashinfer(torch: Any, z: Any, tau: Any, filters: Filters) -> Any:
+    """By rejection, from probabilities; one filter."""
+    kernels = library("flashinfer.sampling")
+    p = kernels.softmax(z, temperature=tau)
+    if filters.top_k is not None:
+        return kernels.top_k_sampling_from_probs(p, filters.top_k)
+    return kernels.top_p_sampling_from_probs(p, filters.top_p)
+
+
+def _by_flashinfer(name: str, filled: float | None = None) -> Program:
+    return Program(
+        "flashinfer",
+        f"flashinfer.sampling: softmax(z, τ), {name}_sampling_from_probs",
+        _flashinfer,
+        filled=filled,
+        torch="eager",
+        platforms=GPU,
+    )
 
 
 def _task(
@@ -87,17 +109,34 @@ def _task(
     names: str,
     sort: float,
     torch: float | None = None,
-    sizes: tuple[tuple[int, int, str], ...] = FEW,
+    filled: float | None = None,
+    sizes: Literal["draws", "top_k", "filters"] = "filters",
+    peers: tuple[Program, ...] = (),
 ) -> Task:
     """A mode, with the least ratios that are promised beside the two sorts."""
     text = f"z / τ, {names} by sorting"
     return Task(
-        ours=Program("jaxtemp", f"jaxtemp.sample(key, z, τ, {names})", _ours),
+        ours=_ours,
+        text=f"jaxtemp.sample(key, z, τ, {names})",
         peers=(
-            Program("sort, jax", f"jax: {text}", _in_jax, required=sort),
+            Program("sort, jax", f"jax: {text}", _in_jax, sort),
             Program(
-                "sort, torch", f"torch, eager: {text}", _in_torch, torch, torch=True
+                "sort, torch",
+                f"torch, eager: {text}",
+                _in_torch,
+                torch,
+                filled=filled,
+                torch="eager",
             ),
+            Program(
+                "sort, torch.compile",
+                f"torch, compiled: {text}",
+                _in_torch,
+                filled=filled,
+                torch="compiled",
+                platforms=GPU,
+            ),
+            *peers,
         ),
         filters=filters,
         sizes=sizes,
@@ -114,10 +153,30 @@ def _per_row(rows: int) -> Filters:
     )
 
 
-TOP_P = _task(lambda rows: Filters(top_p=0.9), "top_p=0.9", 60.0, 10.0, SIZES)
+TOP_P = _task(
+    lambda rows: Filters(top_p=0.9),
+    "top_p=0.9",
+    60.0,
+    10.0,
+    filled=1.0,
+    sizes="draws",
+    peers=(_by_flashinfer("top_p", 1.0),),
+)
+TOP_K = _task(
+    lambda rows: Filters(top_k=50),
+    "top_k=50",
+    40.0,
+    sizes="top_k",
+    peers=(_by_flashinfer("top_k"),),
+)
 ALL = _task(
     lambda rows: Filters(50, 0.9, 0.05), "top_k=50, top_p=0.9, min_p=0.05", 40.0
 )
 ALL_PER_ROW = _task(_per_row, "top_k, top_p, min_p per row", 40.0)
 
-OPS = (SamplerOp("sample", {"top_p": TOP_P, "all": ALL, "all_per_row": ALL_PER_ROW}),)
+OPS = (
+    SamplerOp(
+        "sample",
+        {"top_p": TOP_P, "top_k": TOP_K, "all": ALL, "all_per_row": ALL_PER_ROW},
+    ),
+)

@@ -2,12 +2,13 @@
 
 Ours is `jaxtemp.op(z, τ)`; a peer is what everybody writes, the framework's softmax of
 `z / τ`. All of them return the logits' dtype, so that all write the same bytes, and for
-gradients all differentiate `Σ w y` in logits and temperature, with `w` given.
+gradients all differentiate `Σ w y` in logits and temperature, with `w` given: loss and
+gradient together, or in the mode `backward` the gradient alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, NamedTuple
@@ -17,33 +18,25 @@ import jax.numpy as jnp
 import numpy as np
 
 from bench import check, jax_side, limit, ordinary, torch_side
-from bench.cases import Case, Check, Contender, Ready, Role, Temperature, Workload
-from bench.peers import FORMULAS, JAX, torch_library
+from bench.cases import (
+    ACCELERATORS,
+    GPU,
+    NEVER_SLOWER,
+    Case,
+    Check,
+    Contender,
+    Ready,
+    Workload,
+    timed_on,
+)
+from bench.peers import FORMULAS, JAX, LIBRARIES, torch_library
+from bench.sizes import DTYPES, SIZES, fills, of_dtype
 
-Mode = Literal["forward", "value_and_grad"]
+Mode = Literal["forward", "backward", "value_and_grad"]
 
 PER_CLASS = ("softmax", "log_softmax")
-
-# From a policy over a few actions to a vocabulary.
-CPU_SHAPES = (
-    (65536, 2),
-    (65536, 8),
-    (65536, 16),
-    (16384, 64),
-    (8192, 256),
-    (2048, 1024),
-    (512, 8192),
-    (128, 32000),
-    (32, 131072),
-)
-FEW_CPU_SHAPES = ((65536, 8), (2048, 1024), (32, 131072))
-QUICK_SHAPES = ((64, 8), (4, 1000))
-# An accelerator gets two shapes as they are, where the launch matters, and then as many
-# rows as fill this many bytes, far more than its caches hold.
-DEVICE_SHAPES = ((65536, 8), (2048, 1024))
-DEVICE_CLASSES = (8, 64, 1024, 8192, 32000, 131072, 262144)
-FEW_DEVICE_CLASSES = (8, 1024, 131072)
-DEVICE_BYTES = 1 << 28
+# What softmax on a GPU promises of the limit, where logits fill it.
+OF_LIMIT = {"forward": 0.9, "backward": 0.85}
 
 
 class Inputs(NamedTuple):
@@ -70,86 +63,126 @@ class FamilyOp:
     """One op of the family, as the harness sees it."""
 
     name: str
-    peers: tuple[str, ...] = ("jax.nn", "torch")
 
     def cases(self, platform: str, *, quick: bool) -> list[Case]:
-        """Every mode and dtype; for softmax more shapes, and at a few a scalar τ."""
+        """Every mode and dtype; for softmax more sizes, and at a few a scalar τ."""
+        table = SIZES[platform]
+        softmax = self.name == "softmax"
         cases: list[Case] = []
-        modes: tuple[Mode, ...] = ("forward", "value_and_grad")
-        for mode in modes:
-            for dtype in ("float32", "bfloat16"):
-                make = partial(_case, mode, dtype)
-                if quick:
-                    cases += [make(*shape) for shape in QUICK_SHAPES]
-                    continue
-                full = self.name == "softmax"
-                cases += [make(*shape) for shape in _shapes(platform, dtype, full)]
-                if full:
-                    few = _shapes(platform, dtype, False)
-                    cases += [make(*shape, temperature="scalar") for shape in few]
-        if quick:
-            cases += [_case(m, "float32", 64, 8, temperature="scalar") for m in modes]
+        for mode, sizes in (table.softmax if softmax else table.family).items():
+            one_tau = table.one_tau.get(mode, ()) if softmax else ()
+            for dtype in DTYPES:
+                rows = of_dtype(table.quick if quick else sizes, dtype)
+                cases += [Case(mode, *size, dtype) for size in rows]
+                rows = [] if quick else of_dtype(one_tau, dtype)
+                cases += [Case(mode, *size, dtype, "scalar") for size in rows]
+            if quick:
+                cases.append(Case(mode, *table.quick[0], DTYPES[0], "scalar"))
         return cases
 
     def workload(self, case: Case, device: Any, rng: np.random.Generator) -> Workload:
         """Draws the inputs and lines up ours, the limit, JAX and PyTorch."""
         inputs = draw(self.name, case, rng)
-        z, tau, w = (jax.device_put(x, device) for x in inputs)
-        forward = case.mode == "forward"
-        args = (z, tau) if forward else (z, tau, w)
-
-        def contender(role: Role, name: str, text: str, op: Callable) -> Contender:
-            run = op if forward else jax_side.with_gradient(op)
-            return Contender(name, role, text, lambda: jax_side.prepare(run, args))
-
-        formula = FORMULAS[self.name]
-        arrays = _arrays_moved(self.name, case.mode)
+        platform = device.platform
+        there = tuple(jax.device_put(x, device) for x in inputs)
+        contenders = (
+            *self._in_jax(case.mode, there),
+            *self._in_torch(case.mode, inputs, platform),
+            self._limit(case, platform, there),
+        )
         return Workload(
             case=case,
-            bytes_moved=arrays * inputs.logits.nbytes,
-            contenders=(
-                contender(
-                    "ours", "jaxtemp", f"jaxtemp.{self.name}(z, τ)", _ours(self.name)
-                ),
-                contender(
-                    "peer", "jax.nn", f"jax.nn: {formula.text}", _jax_peer(self.name)
-                ),
-                self._torch(case, inputs, device.platform),
-                self._limit(case.mode, z, w),
-            ),
+            bytes_moved=_arrays_moved(self.name, case.mode) * inputs.logits.nbytes,
+            contenders=timed_on(platform, contenders),
             check=Check(
                 partial(self._error, case.mode, inputs), check.TOLERANCE[case.dtype]
             ),
         )
 
-    def _limit(self, mode: Mode, z: jax.Array, w: jax.Array) -> Contender:
-        if self.name in PER_CLASS and mode == "value_and_grad":
+    def _in_jax(self, mode: Mode, arrays: tuple) -> Iterator[Contender]:
+        z, tau, w = arrays
+
+        def ready(op: Callable[..., jax.Array]) -> Ready:
+            if mode == "forward":
+                return jax_side.prepare(op, (z, tau))
+            if mode == "backward":
+                return jax_side.backward(op, z, tau, w)
+            return jax_side.prepare(jax_side.with_gradient(op), arrays)
+
+        text = f"jaxtemp.{self.name}(z, τ"
+        ours, xla = _ours(self.name), _ours(self.name, implementation="xla")
+        yield Contender("jaxtemp", "ours", f"{text})", partial(ready, ours))
+        yield Contender(
+            "xla",
+            "peer",
+            f'{text}, implementation="xla")',
+            partial(ready, xla),
+            NEVER_SLOWER,
+            platforms=ACCELERATORS,
+        )
+        text = f"jax.nn: {FORMULAS[self.name].text}"
+        peer = _jax_peer(self.name)
+        yield Contender("jax.nn", "peer", text, partial(ready, peer))
+
+    def _in_torch(
+        self, mode: Mode, inputs: Inputs, platform: str
+    ) -> Iterator[Contender]:
+        formula = FORMULAS[self.name]
+
+        def ready(make: Callable[[Any], Callable], compiled: bool = False) -> Ready:
+            torch = torch_side.load(platform)
+            op = make(torch)
+
+            def typed(z: Any, tau: Any) -> Any:
+                # A column even for one τ: a PyTorch scalar would not promote bfloat16.
+                return op(z, tau.reshape(-1, 1)).to(z.dtype)
+
+            z, tau, w = (torch_side.tensor(torch, x, platform) for x in inputs)
+            return torch_side.prepare(
+                torch,
+                typed,
+                platform,
+                z,
+                tau,
+                None if mode == "forward" else w,
+                backward=mode == "backward",
+                compiled=compiled,
+            )
+
+        def plain(torch: Any) -> Callable[[Any, Any], Any]:
+            library = torch_library(torch)
+            return lambda z, tau: formula.apply(library, z, z / tau, tau[:, 0])
+
+        text = f"torch, eager: {formula.text}"
+        yield Contender("torch", "peer", text, partial(ready, plain))
+        yield Contender(
+            "torch.compile",
+            "peer",
+            f"torch, compiled: {formula.text}",
+            partial(ready, plain, compiled=True),
+            platforms=GPU,
+        )
+        for name, peer in LIBRARIES.get(self.name, {}).items():
+            if mode == "forward" or peer.differentiable:
+                run = partial(ready, lambda torch, peer=peer: peer.load())
+                yield Contender(name, "peer", peer.text, run, platforms=GPU)
+
+    def _limit(self, case: Case, platform: str, arrays: tuple) -> Contender:
+        (z, _, w), per_class = arrays, self.name in PER_CLASS
+        if per_class and case.mode != "forward":
             text, program, args = "read z and w, write like z", limit.combine, (z, w)
-        elif self.name not in PER_CLASS and mode == "forward":
+        elif not per_class and case.mode == "forward":
             text, program, args = "read z, write a number a row", limit.read, (z,)
         else:
             text, program, args = "read z, write like z", limit.copy, (z,)
+        promised = self.name == "softmax" and platform == "gpu" and fills(case)
         return Contender(
-            "limit", "limit", text, lambda: jax_side.prepare(program, args)
+            "limit",
+            "limit",
+            text,
+            lambda: jax_side.prepare(program, args),
+            OF_LIMIT.get(case.mode) if promised else None,
         )
-
-    def _torch(self, case: Case, inputs: Inputs, platform: str) -> Contender:
-        formula = FORMULAS[self.name]
-
-        def prepare() -> Ready:
-            torch = torch_side.load(platform)
-            library = torch_library(torch)
-
-            def op(z: Any, tau: Any) -> Any:
-                # A column even for one τ: a PyTorch scalar would not promote bfloat16.
-                x = z / tau.reshape(-1, 1)
-                return formula.apply(library, z, x, tau).to(z.dtype)
-
-            z, tau, w = (torch_side.tensor(torch, x, platform) for x in inputs)
-            weights = None if case.mode == "forward" else w
-            return torch_side.prepare(torch, op, platform, z, tau, weights)
-
-        return Contender("torch", "peer", f"torch, eager: {formula.text}", prepare)
 
     def _error(self, mode: Mode, inputs: Inputs, outputs: list[np.ndarray]) -> float:
         if mode == "forward":
@@ -157,11 +190,11 @@ class FamilyOp:
         return check.gradient_error(self.name, *inputs, outputs)
 
 
-def _ours(op: str) -> Callable[[jax.Array, jax.Array], jax.Array]:
+def _ours(op: str, **options: str) -> Callable[[jax.Array, jax.Array], jax.Array]:
     def run(z: jax.Array, tau: jax.Array) -> jax.Array:
         import jaxtemp
 
-        return getattr(jaxtemp, op)(z, tau)
+        return getattr(jaxtemp, op)(z, tau, **options)
 
     return run
 
@@ -179,23 +212,6 @@ def _arrays_moved(op: str, mode: Mode) -> int:
     if op in PER_CLASS:
         return 2 if mode == "forward" else 3
     return 1 if mode == "forward" else 2
-
-
-def _case(
-    mode: Mode, dtype: str, rows: int, classes: int, temperature: Temperature = "row"
-) -> Case:
-    return Case(mode, rows, classes, dtype, temperature)
-
-
-def _shapes(platform: str, dtype: str, full: bool) -> list[tuple[int, int]]:
-    if platform == "cpu":
-        return list(CPU_SHAPES if full else FEW_CPU_SHAPES)
-    many = DEVICE_BYTES // jnp.dtype(dtype).itemsize
-    filled = [
-        (-(-many // classes), classes)
-        for classes in (DEVICE_CLASSES if full else FEW_DEVICE_CLASSES)
-    ]
-    return [*DEVICE_SHAPES, *filled] if full else filled
 
 
 OPS = tuple(FamilyOp(name) for name in FORMULAS)

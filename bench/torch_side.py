@@ -1,7 +1,11 @@
-"""Contenders that are PyTorch functions, run eagerly; PyTorch is optional."""
+"""Contenders that are PyTorch functions, run eagerly or compiled; PyTorch is optional.
+
+Kernels of other libraries for PyTorch are imported when they are timed.
+"""
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from typing import Any
 
@@ -29,6 +33,19 @@ def load(platform: str) -> Any:
     return torch
 
 
+def library(module: str) -> Any:
+    """A module of a library that has kernels for PyTorch.
+
+    Raises:
+        AbsentError: It cannot be imported; the message says why.
+    """
+    try:
+        return importlib.import_module(module)
+    except Exception as error:  # an installation that does not fit may raise anything
+        reason = f"{type(error).__name__}: {error}".partition("\n")[0]
+        raise AbsentError(f"`{module}` cannot be imported: {reason}") from error
+
+
 def tensor(torch: Any, array: np.ndarray, platform: str) -> Any:
     """A tensor with a copy of the array; NumPy's bfloat16 becomes PyTorch's."""
     where = "cuda" if platform == "gpu" else "cpu"
@@ -39,20 +56,51 @@ def tensor(torch: Any, array: np.ndarray, platform: str) -> Any:
 
 
 def prepare(
-    torch: Any, formula: Formula, platform: str, z: Any, tau: Any, w: Any | None = None
+    torch: Any,
+    formula: Formula,
+    platform: str,
+    z: Any,
+    tau: Any,
+    w: Any | None = None,
+    *,
+    backward: bool = False,
+    compiled: bool = False,
 ) -> Ready:
-    """Runs `formula` forward or, given weights, the loss `Σ w y` and its gradient."""
+    """Runs `formula` forward or, given weights, the loss `Σ w y` and its gradient.
+
+    Args:
+        torch: The module.
+        formula: The op.
+        platform: Where the tensors are.
+        z: Logits.
+        tau: Temperatures.
+        w: Weights.
+        backward: Whether to run the gradient only, of what the forward pass has kept.
+        compiled: Whether `torch.compile` makes one program of it.
+    """
+
+    def loss(z: Any, tau: Any) -> Any:
+        return (w * formula(z, tau)).sum(dtype=torch.float32)
+
+    def value(z: Any, tau: Any) -> Any:
+        return formula(z, tau)
+
+    run = value if w is None or backward else loss
+    run = _compile(torch, run) if compiled else run
 
     def forward() -> tuple[Any, ...]:
         with torch.no_grad():
-            return (formula(z, tau),)
+            return (run(z, tau),)
 
     def value_and_grad() -> tuple[Any, ...]:
-        loss = (w * formula(z, tau)).sum(dtype=torch.float32)
-        return loss.detach(), *torch.autograd.grad(loss, (z, tau))
+        total = run(z, tau)
+        return total.detach(), *torch.autograd.grad(total, (z, tau))
 
-    if w is not None:
+    if w is None:
+        call = forward
+    else:
         z, tau = z.requires_grad_(), tau.requires_grad_()
+        call = _pulled(torch, run(z, tau), (z, tau), w) if backward else value_and_grad
 
     def fence(out: Any) -> None:
         if platform == "gpu":
@@ -64,8 +112,21 @@ def prepare(
         fence(out)
 
     return Ready(
-        call=forward if w is None else value_and_grad,
+        call=call,
         fence=fence,
         fetch=lambda out: [leaf.float().cpu().numpy() for leaf in out],
         poison=poison,
     )
+
+
+def _pulled(torch: Any, y: Any, inputs: tuple, w: Any) -> Callable[[], tuple]:
+    return lambda: torch.autograd.grad(y, inputs, w, retain_graph=True)
+
+
+def _compile(torch: Any, function: Callable[..., Any]) -> Callable[..., Any]:
+    # Every case has a size of its own, and after eight of them the compiler would give
+    # up on a function and run it eagerly.
+    torch._dynamo.reset()
+    # A backward pass that runs often must not give away what it has been given.
+    importlib.import_module("torch._functorch.config").donated_buffer = False
+    return torch.compile(function, dynamic=False)

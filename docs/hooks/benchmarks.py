@@ -22,6 +22,8 @@ from blocks import svg  # noqa: E402
 from bench import report  # noqa: E402  (found through the line above)
 
 NONE = "No result of this op is committed yet."
+UNMEASURED = "not measured yet"
+CHIPS = {"gpu": "NVIDIA GPU", "tpu": "TPU"}
 MARKERS = "oD^s"
 LATER_KEYS = {"temp_limit": None, "required": None, "met": None}  # not in schema 1
 
@@ -35,15 +37,16 @@ def on_files(files, config):
 
 
 def newest():
-    """The newest complete result of each op: its file and its content."""
+    """The newest complete result by op and platform: its file and its content."""
     found = {}
-    for path in FOLDER.glob("*.json"):
+    for path in sorted(FOLDER.glob("*.json")):
         result = json.loads(path.read_text(encoding="utf-8"))
         if result["quick"] or not result["complete"]:
             continue
-        _, other = found.get(result["op"], (None, {"date": ""}))
+        key = result["op"], result["device"]["platform"]
+        _, other = found.get(key, (None, {"date": ""}))
         if result["date"] > other["date"]:
-            found[result["op"]] = path, result
+            found[key] = path, result
     for _, result in found.values():
         for case in result["cases"]:
             case["contenders"] = {
@@ -52,14 +55,16 @@ def newest():
     return found
 
 
-def facts(op):
+def facts(op, platform="cpu"):
     """Where a result comes from, as Markdown."""
-    if op not in newest():
+    if (op, platform) not in newest():
         return NONE
-    path, result = newest()[op]
+    path, result = newest()[op, platform]
     machine, versions = result["machine"], result["versions"]
     software = (f"{name} {versions[name]}" for name in SOFTWARE if versions[name])
-    commit = versions["commit"][:7] + (", changed" if versions["dirty"] else "")
+    commit = (versions["commit"] or "unknown")[:7] + (
+        ", changed" if versions["dirty"] else ""
+    )
     environment = " ".join(f"{k}={v}" for k, v in machine["environment"].items())
     lines = {
         "Machine": f"{result['device']['chip']} ({result['device']['platform']}), "
@@ -79,11 +84,11 @@ def facts(op):
 SOFTWARE = ("python", "jax", "jaxlib", "numpy", "torch", "jaxtemp")
 
 
-def picture(op):
+def picture(op, platform="cpu"):
     """Ratios of all cases with their quartiles, a panel a mode, as a figure."""
-    if op not in newest():
+    if (op, platform) not in newest():
         return ""
-    _, result = newest()[op]
+    _, result = newest()[op, platform]
     modes = list(dict.fromkeys(case["mode"] for case in result["cases"]))
     sizes = list(dict.fromkeys(_size(case) for case in result["cases"]))
     peers = _peers(result["cases"])
@@ -119,16 +124,39 @@ def picture(op):
     return svg(f"{op}: time of {', '.join(peers)} over ours; the tables below say all")
 
 
-def tables(op):
+def tables(op, platform="cpu"):
     """All cases as HTML, a table a mode, each behind its title."""
-    if op not in newest():
+    if (op, platform) not in newest():
         return ""
-    _, result = newest()[op]
+    _, result = newest()[op, platform]
     modes = dict.fromkeys(case["mode"] for case in result["cases"])
+    title = f"{op}{_where(platform)}"
     return "\n".join(
-        _table(op, mode, [case for case in result["cases"] if case["mode"] == mode])
+        _table(title, mode, [case for case in result["cases"] if case["mode"] == mode])
         for mode in modes
     )
+
+
+def chips():
+    """Where each op has been measured on accelerators, as a Markdown table."""
+    head = " | ".join(CHIPS.values())
+    lines = [f"| op | {head} |", "|---|" + "---|" * len(CHIPS)]
+    for op in sorted({op for op, _ in newest()}):
+        cells = " | ".join(_measured(op, platform) for platform in CHIPS)
+        lines.append(f"| `{op}` | {cells} |")
+    return "\n".join(lines)
+
+
+def on_chips():
+    """The tables of all results from accelerators, as HTML."""
+    return "\n".join(tables(*key) for key in newest() if key[1] in CHIPS)
+
+
+def _measured(op, platform):
+    if (op, platform) not in newest():
+        return UNMEASURED
+    path, result = newest()[op, platform]
+    return f"[{result['device']['chip']}, {result['date'][:10]}]({path.name})"
 
 
 def slower():
@@ -148,12 +176,16 @@ def broken():
 def per_class():
     """How our time grows with the classes, as Markdown."""
     lines = [
-        f"- `{op}`, {case['mode']}: a class at {_size(case)} takes "
+        f"- `{op}`{_where(platform)}, {case['mode']}: a class at {_size(case)} takes "
         f"{report.times(factor)} times as long as at {_size(few)}"
-        for op, (_, result) in newest().items()
+        for (op, platform), (_, result) in newest().items()
         for case, few, factor in report.linearity(_as_listed(result["cases"]))
     ]
     return "\n".join(lines) or NONE
+
+
+def _where(platform):
+    return f" on a {CHIPS[platform]}" if platform in CHIPS else ""
 
 
 def _as_listed(cases):
@@ -163,9 +195,9 @@ def _as_listed(cases):
 def _listed(wanted):
     """The contenders of all cases that are wanted, a line each."""
     lines = [
-        f"- `{op}`, {case['mode']}, {_size(case)}: {entry['name']}, "
+        f"- `{op}`{_where(platform)}, {case['mode']}, {_size(case)}: {entry['name']}, "
         + (report.scratch(entry) if entry["role"] == "ours" else report.ratio(entry))
-        for op, (_, result) in newest().items()
+        for (op, platform), (_, result) in newest().items()
         for case in result["cases"]
         for entry in case["contenders"].values()
         if wanted(entry)
@@ -220,7 +252,7 @@ def _size(case):
     return f"{case['rows']}×{case['classes']} {case['dtype']}{tau}"
 
 
-def _table(op, mode, cases):
+def _table(title, mode, cases):
     peers = _peers(cases)
     head = ("size", "ours", *(f"{peer} / ours" for peer in peers), "limit / ours")
     head = (*head, "scratch")
@@ -236,7 +268,8 @@ def _table(op, mode, cases):
         tds = "".join(f"<td>{escape(cell)}</td>" for cell in cells)
         rows.append(f'<tr><th scope="row">{_size(case)}</th>{tds}</tr>')
     ths = "".join(f'<th scope="col">{escape(name)}</th>' for name in head)
+    told = f"Table of {title}, {mode}: {len(rows)} cases"
     return (
-        f"<details><summary>Table of {op}, {mode}: {len(rows)} cases</summary><table>"
+        f"<details><summary>{told}</summary><table>"
         f"<thead><tr>{ths}</tr></thead><tbody>{''.join(rows)}</tbody></table></details>"
     )

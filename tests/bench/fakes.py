@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from bench import sizes
 from bench.cases import Case, Check, Contender, Ready, Role, Workload
 
 ANSWER = np.array([1.0, 2.0])
@@ -41,6 +42,12 @@ class FakeClock:
         answer: np.ndarray = ANSWER,
     ) -> Contender:
         return Contender(name, role, name, lambda: self.ready(name, seconds, answer))
+
+
+def quick_sizes(monkeypatch, *wanted: sizes.Size) -> None:
+    """Make these the quick sizes on a CPU."""
+    table = sizes.SIZES["cpu"]._replace(quick=wanted)
+    monkeypatch.setitem(sizes.SIZES, "cpu", table)
 
 
 def error(outputs: list[np.ndarray]) -> float:

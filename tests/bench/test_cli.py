@@ -9,12 +9,13 @@ import pytest
 
 import jaxtemp
 from bench import cli
+from tests.bench.fakes import quick_sizes
 
 ROOT = Path(__file__).resolve().parents[2]
 
 KEYS = (
-    "schema op quick complete date command seed device machine versions plan cases "
-    "summary"
+    "schema op quick complete date command seed device machine versions plan bandwidth "
+    "checks cases summary"
 )
 CASE_KEYS = "mode rows classes dtype temperature bytes rounds contenders"
 ENTRY_KEYS = (
@@ -34,12 +35,16 @@ def test_quick_run_writes_the_documented_schema(op, tmp_path, capsys):
     assert cli.main(argv) == 0
     result = only_result(tmp_path)
     assert set(result) == set(KEYS.split())
-    assert (result["schema"], result["op"]) == (2, op)
+    assert (result["schema"], result["op"]) == (3, op)
     assert (result["quick"], result["complete"]) == (True, True)
     assert result["command"] == f"python -m bench {' '.join(argv)}"
     assert result["device"]["platform"] == "cpu"
     assert result["machine"]["cores"] >= 1
     assert result["versions"]["jax"]
+    assert result["checks"] == []
+    assert result["bandwidth"]["bytes"] == 16 * 4 * 65536
+    assert result["bandwidth"]["copy_gb_per_s"] > 0
+    assert result["bandwidth"]["read_gb_per_s"] > 0
     assert {case["mode"] for case in result["cases"]} == {"forward", "value_and_grad"}
     assert {case["dtype"] for case in result["cases"]} == {"float32", "bfloat16"}
     assert {case["temperature"] for case in result["cases"]} == {"row", "scalar"}
@@ -69,7 +74,7 @@ def test_a_wrong_op_of_ours_is_caught(monkeypatch, tmp_path, capsys):
         return (jnp.ones_like(z) / z.shape[-1] / 2).astype(z.dtype)
 
     monkeypatch.setattr(jaxtemp, "softmax", halved)
-    monkeypatch.setattr(cli.softmax, "QUICK_SHAPES", ((16, 4),))
+    quick_sizes(monkeypatch, (16, 4))
     assert cli.main(["softmax", "--quick", "--out", str(tmp_path)]) == 1
     for case in only_result(tmp_path)["cases"]:
         ours = case["contenders"][0]
@@ -84,14 +89,6 @@ def test_list_runs_nothing(capsys):
     for op in cli.OPS:
         assert f"{op}: " in listed
     assert "forward 256x262144 float32 row τ" in listed
-
-
-def test_every_accelerator_shape_fills_its_bytes():
-    cases = cli.OPS["logsumexp"].cases("gpu", quick=False)
-    size = {"float32": 4, "bfloat16": 2}
-    assert cases
-    for case in cases:
-        assert case.rows * case.classes * size[case.dtype] >= 256e6
 
 
 @pytest.mark.parametrize(

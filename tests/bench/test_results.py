@@ -37,7 +37,7 @@ def test_named_by_op_chip_and_day(tmp_path):
     result = results.start(HEAD, tmp_path / "made", overwrite=False)
     assert result.path == tmp_path / "made" / "softmax-some-cpu-r-v4-2026-01-31.json"
     assert read(result.path) == result.document
-    assert result.document["schema"] == 2
+    assert result.document["schema"] == 3
 
 
 def test_complete_only_at_the_end(tmp_path):

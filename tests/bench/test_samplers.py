@@ -8,6 +8,7 @@ import pytest
 import jaxtemp
 from bench import categorical, cli, drawn, report, sample, sampler
 from bench.cases import Case
+from tests.bench.fakes import quick_sizes
 
 OPS = {op.name: op for op in (*categorical.OPS, *sample.OPS)}
 MODES = [(name, mode) for name, op in OPS.items() for mode in op.tasks]
@@ -24,7 +25,7 @@ def test_the_peers_are_right_on_the_inputs_that_are_timed(name, mode):
     temperature = OPS[name].tasks[mode].temperature
     work, found = contenders(name, Case(mode, 3000, 50, "float32", temperature))
     for peer in OPS[name].tasks[mode].peers:
-        if peer.torch:
+        if peer.torch or "cpu" not in peer.platforms:
             continue
         ready = found[peer.name].prepare()
         check = found[peer.name].check or work.check
@@ -42,7 +43,7 @@ def test_every_promise_of_the_issue_is_made_where_it_is_made():
             if case.mode != mode:
                 continue
             for peer in OPS[name].tasks[mode].peers:
-                key = (mode, peer.name, peer.promised(case))
+                key = (mode, peer.name, peer.promised(case, "cpu"))
                 promised[key] = promised.get(key, 0) + 1
     promised = {key: n for key, n in promised.items() if key[2] is not None}
     assert promised == {
@@ -74,9 +75,7 @@ def test_quick_run_is_complete_and_right(name, modes, monkeypatch, tmp_path, cap
     op = OPS[name]
     tasks = {mode: op.tasks[mode] for mode in modes}
     monkeypatch.setitem(cli.OPS, name, sampler.SamplerOp(name, tasks))
-    sizes = {8: 64, 32_000: 8}
-    quick = tuple((rows, classes, "float32") for classes, rows in sizes.items())
-    monkeypatch.setattr(sampler, "QUICK_SIZES", quick)
+    quick_sizes(monkeypatch, (64, 8), (8, 32_000))
     argv = [name, "--quick", "--device", "cpu", "--out", str(tmp_path)]
     assert cli.main(argv) == 0
     (path,) = tmp_path.iterdir()
@@ -99,7 +98,7 @@ def test_a_sampler_of_ours_that_does_not_sample_is_caught(monkeypatch, tmp_path)
         return jnp.zeros(z.shape[:1], jnp.int32)
 
     monkeypatch.setattr(jaxtemp, "categorical", first)
-    monkeypatch.setattr(sampler, "QUICK_SIZES", ((640, 8, "float32"),))
+    quick_sizes(monkeypatch, (640, 8))
     assert cli.main(["categorical", "--quick", "--out", str(tmp_path)]) == 1
     (path,) = tmp_path.iterdir()
     cases = json.loads(path.read_text(encoding="utf-8"))["cases"]
