@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import datetime
+import gc
 import math
 import secrets
 import shlex
@@ -143,7 +144,7 @@ def _run(op: Op, device: Any, result: results.Result, end: float) -> bool:
             print(f"{left} cases are left out: `--minutes` is over\n", flush=True)
             return right
         record = harness.run_case(op.workload(case, device, rng), plan)
-        jax.clear_caches()
+        _forget()
         result.add(record)
         if peers != (peers := report.peers(record)):
             print(report.columns(peers))
@@ -164,8 +165,14 @@ def _check_first(
     found = []
     for case in op.cases(device.platform, quick=True):
         found.append(harness.check_case(op.workload(case, device, rng)))
-        jax.clear_caches()
+        _forget()
     return found
+
+
+def _forget() -> None:
+    """Give back what a case has compiled and, where tensors are in cycles, holds."""
+    jax.clear_caches()
+    gc.collect()
 
 
 def _head(argv: list[str], quick: bool, device: Any) -> dict[str, Any]:

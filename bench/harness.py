@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Callable
 from typing import Any
 
 from bench.cases import AbsentError, Check, Contender, Ready, Workload
@@ -27,9 +28,7 @@ def run_case(
         entries.append(entry)
         if ready is not None:
             readies[contender.name] = ready
-    times = dict(
-        zip(readies, measure(list(readies.values()), plan, clock), strict=True)
-    )
+    times = _timed(readies, entries, plan, clock)
     ours = next(c.name for c in workload.contenders if c.role == "ours")
     for entry in entries:
         entry |= _figures(entry["name"], times, ours, workload.bytes_moved)
@@ -40,6 +39,47 @@ def run_case(
         "rounds": max((len(t.seconds) for t in times.values()), default=0),
         "contenders": entries,
     }
+
+
+def _timed(
+    readies: dict[str, Ready], entries: list[Record], plan: Plan, clock: Clock
+) -> dict[str, Times]:
+    """Times of all that are ready; one that fails is recorded and left out."""
+    while True:
+        named = [_named(name, ready) for name, ready in readies.items()]
+        try:
+            return dict(zip(readies, measure(named, plan, clock), strict=True))
+        except _FailedError as failure:
+            name, reason = failure.args
+            entry = next(entry for entry in entries if entry["name"] == name)
+            entry |= {"status": "failed", "note": _told(reason)}
+            readies = {key: r for key, r in readies.items() if key != name}
+
+
+class _FailedError(Exception):
+    """A contender's name, and what it raised."""
+
+
+def _named(name: str, ready: Ready) -> Ready:
+    """The same contender, whose errors say that they are its own."""
+
+    def guarded(function: Callable[..., Any]) -> Callable[..., Any]:
+        def run(*args: Any) -> Any:
+            try:
+                return function(*args)
+            except Exception as reason:
+                raise _FailedError(name, reason) from reason
+
+        return run
+
+    return dataclasses.replace(
+        ready, call=guarded(ready.call), fence=guarded(ready.fence)
+    )
+
+
+def _told(reason: Exception) -> str:
+    first_line = str(reason).strip().partition("\n")[0]
+    return f"{type(reason).__name__}: {first_line}"
 
 
 def check_case(workload: Workload) -> Record:
@@ -70,9 +110,7 @@ def _admit(contender: Contender, workload: Workload) -> tuple[Record, Ready | No
     except AbsentError as reason:
         return entry | {"status": "absent", "note": str(reason)}, None
     except Exception as reason:  # a contender may raise anything; the others go on
-        first_line = str(reason).strip().partition("\n")[0]
-        note = f"{type(reason).__name__}: {first_line}"
-        return entry | {"status": "failed", "note": note}, None
+        return entry | {"status": "failed", "note": _told(reason)}, None
     entry |= {"error": error, "temp_bytes": ready.temp_bytes}
     if error is not None and not error <= check.tolerance:
         note = f"error {error:.1e} of the scale, above {check.tolerance:.0e}"

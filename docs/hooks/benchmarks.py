@@ -185,7 +185,7 @@ def per_class():
 
 
 def _where(platform):
-    return f" on a {CHIPS[platform]}" if platform in CHIPS else ""
+    return f", {CHIPS[platform]}" if platform in CHIPS else ""
 
 
 def _as_listed(cases):

@@ -1,4 +1,5 @@
 import dataclasses
+import itertools
 import json
 
 import numpy as np
@@ -140,3 +141,27 @@ def test_absent_and_failing_contenders_are_recorded():
     assert told["absent"] == ("absent", "it is not installed")
     assert told["failing"] == ("failed", "RuntimeError: out of memory")
     assert entries["failing"]["seconds"] is None
+
+
+def test_one_that_fails_while_it_is_timed_is_recorded_and_left_out():
+    clock = FakeClock()
+    fine = clock.ready("failing", 0.001)
+    calls = itertools.count()
+
+    def call():
+        if next(calls) > 3:
+            raise MemoryError("out of memory\nwith a long story")
+        return fine.call()
+
+    failing = dataclasses.replace(fine, call=call)
+    record, entries = run(
+        clock.contender("ours", "ours", 0.002),
+        Contender("failing", "peer", "", lambda: failing),
+        clock.contender("limit", "limit", 0.0005),
+        clock=clock,
+    )
+    told = entries["failing"]
+    assert (told["status"], told["note"]) == ("failed", "MemoryError: out of memory")
+    assert (told["seconds"], told["ratio"], told["error"]) == (None, None, 0.0)
+    assert record["rounds"] == 3
+    assert entries["limit"]["ratio"]["median"] == pytest.approx(0.25)
