@@ -32,7 +32,9 @@ DTYPES = ("float32", "bfloat16")
 ROWS = 512
 # What the XLA part of a form moves besides, in bytes a row: the way down the tree, or
 # the numbers of a row from which its id is chosen.
-BESIDES = {"categorical": 80 * 2**10, "greedy": 3 * 512}
+DRAW = 80 * 2**10
+BESIDES = {"categorical": DRAW, "greedy": 3 * 512}
+BESIDES |= dict.fromkeys(("sample", "sample top-p"), DRAW)
 
 
 def compiled(form: Callable, shapes: list, device):

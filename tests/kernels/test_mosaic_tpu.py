@@ -149,6 +149,8 @@ ONCE = {
     "soft cross_entropy pull",
 }
 TWICE = set(KERNELS) - ONCE  # if a row is split, but for one block
+# How many sums of a block are written, and tables of numbers moved.
+SUMS = {"categorical": (1, 1), "sample": (2, 2), "sample top-p": (1, 2)}
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
@@ -175,8 +177,9 @@ def bytes_of(name, shapes, reads) -> tuple[float, int]:
     tables = 1 + any(x.ndim == 1 for x in results)
     if name == "greedy":
         written, tables = 0, 2
-    if name == "categorical":  # the sums of blocks of 128
-        written, tables = 72 * shapes[0].shape[1] // 128 * 4, 1
+    if name in SUMS:  # of blocks of 128, in rows of as many lanes
+        count, tables = SUMS[name]
+        written = 72 * max(shapes[0].shape[1] // 128, 128) * 4 * count
     return read * reads + written, 72 * 512 * tables
 
 
@@ -206,6 +209,10 @@ def draw(z, tau):
     return jaxtemp.categorical(jax.random.key(0), z, tau)
 
 
+def sample(z, tau):
+    return jaxtemp.sample(jax.random.key(0), z, tau, top_p=0.9, min_p=0.1)
+
+
 def loss(z, tau):
     return jaxtemp.losses.cross_entropy(z, np.zeros(z.shape[:-1], int), tau)
 
@@ -218,6 +225,7 @@ PROGRAMS = {
     "categorical": (draw, 2),
     "greedy": (lambda z, tau: draw(z + tau[..., None].astype(z.dtype), 0), 3),
     "cross_entropy": (differentiated(loss), 2),
+    "sample": (sample, 3),
 }
 
 

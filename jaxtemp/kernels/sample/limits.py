@@ -24,18 +24,19 @@ class Limits(NamedTuple):
     bound: tuple[jax.Array, jax.Array] | None = None
     reach: jax.Array | None = None
 
-    def keep(self, z, place, below) -> jax.Array:
-        """What is let through, of logits, their classes, and how far they are below.
+    def within(self, x, other: float, z, place, below) -> jax.Array:
+        """`x` where a class is let through, and `other` elsewhere.
 
-        So is a NaN, which spoils its row's masses, as it must.
+        Of logits, their classes, and how far they are below the largest. A NaN is let
+        through, and spoils its row's masses, as it must.
         """
-        kept = jnp.ones_like(z, bool)
         if self.bound is not None:
             value, own = self.bound
-            kept = ~((z < value) | ((z == value) & (place >= own)))
+            behind = place >= own.astype(place.dtype)  # a kernel may have it as a float
+            x = jnp.where((z < value) | ((z == value) & behind), other, x)
         if self.reach is not None:
-            kept = kept & ~(below < self.reach)
-        return kept
+            x = jnp.where(below < self.reach, other, x)
+        return x
 
 
 def reach(least: jax.Array, scale: jax.Array) -> jax.Array:

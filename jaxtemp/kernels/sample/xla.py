@@ -50,7 +50,7 @@ class Row(NamedTuple):
         def kept(z, place):
             below = upcast(z) - _along(self.top, z)
             weight = jnp.exp(below * _along(self.scale, z))
-            return jnp.where(_keep(limits, self.top, z, place), weight, 0)
+            return _within(limits, weight, 0, z, place, below)
 
         return levels(sums_by_part(self.logits, kept))
 
@@ -69,7 +69,8 @@ class KeptTree(Tree):
     def classes_below(self, node):
         z = super().classes_below(node)
         place = node[..., None] * WIDTH + jnp.arange(z.shape[-1])
-        return jnp.where(_keep(self.limits, self.top, z, place), z, -jnp.inf)
+        below = upcast(z) - _along(self.top, z)
+        return _within(self.limits, z, -jnp.inf, z, place, below)
 
 
 def forward(z, *numbers, **params) -> tuple[jax.Array]:
@@ -135,9 +136,9 @@ def total(masses: Masses) -> jax.Array:
     return jnp.sum(masses[-1], axis=-1)
 
 
-def _keep(limits: Limits, top, z, place) -> jax.Array:
-    limits, top = jax.tree.map(lambda number: _along(number, z), (limits, top))
-    return limits.keep(upcast(z), place, upcast(z) - top)
+def _within(limits: Limits, x, other, z, place, below) -> jax.Array:
+    limits = jax.tree.map(lambda number: _along(number, z), limits)
+    return limits.within(x, other, upcast(z), place, below)
 
 
 def _along(number, z):
