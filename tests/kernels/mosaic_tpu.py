@@ -18,6 +18,7 @@ from jaxtemp.kernels.categorical import mosaic_tpu as categorical
 from jaxtemp.kernels.cross_entropy import mosaic_tpu as cross_entropy
 from jaxtemp.kernels.cross_entropy.target import Target
 from jaxtemp.kernels.cross_entropy.xla import Found
+from jaxtemp.kernels.kth import mosaic_tpu as kth
 from jaxtemp.kernels.moments import mosaic_tpu as moments
 from jaxtemp.kernels.sample import mosaic_tpu as sample
 from jaxtemp.kernels.softmax import mosaic_tpu as softmax
@@ -37,6 +38,7 @@ KERNELS = {
     "greedy": (partial(greedy.forward, first=True), "zrkk"),
     "sample": (partial(sample.forward, first=True, **KINDS["all"]), "zrrirrww"),
     "sample top-p": (partial(sample.forward, first=True, **KINDS["top-p"]), "zrrirrww"),
+    "kth": (partial(kth.forward, first=True), "zi"),
     "cross_entropy": (lambda z, r, *t: _loss(z, r, Target(*t)), "zrirr"),
     "soft cross_entropy": (lambda z, r, *t: _loss(z, r, Target(*t)), "zrzrr"),
     "cross_entropy pull": (lambda z, r, *t: _loss_pull(z, r, Target(*t)), "zrirr"),
