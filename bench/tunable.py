@@ -21,12 +21,23 @@ SIZES = tuple((FILLED, v) for v in (1024, 8192, 32000, 131072, 262144))
 class Kernel(NamedTuple):
     """A kernel: its folder, its operands, and how its module is called.
 
-    Operands: `z` has classes, `r` is a number of each row, `i` a label, `k` a key.
+    Operands: `z` has classes, `r` is a number of each row, `i` a label, `k` half a key.
     """
 
     folder: str
     operands: str
     call: Callable[..., Any]
+
+
+def _draw(module: Any, z: Any, tau: Any, *key: Any) -> Any:
+    return module.forward(z, tau, *(half[:, None] for half in key), first=False)
+
+
+def _top_p(module: Any, z: Any, tau: Any, *key: Any) -> Any:
+    none, p = jnp.zeros_like(tau), jnp.full_like(tau, 0.9)
+    filters = {"use_k": False, "use_p": True, "use_min": False}
+    bound = none, none.astype(jnp.int32)
+    return module.forward(z, tau, *bound, p, none, *key, **filters, first=False)
 
 
 def _loss(module: Any, z: Any, tau: Any, labels: Any) -> Any:
@@ -55,9 +66,8 @@ KERNELS = {
     "softmax_pull": Kernel("softmax", "zrz", lambda m, *x: m.pull(*x, log=False)),
     "log_softmax_pull": Kernel("softmax", "zrz", lambda m, *x: m.pull(*x, log=True)),
     "moments": Kernel("moments", "zr", lambda m, *x: m.forward(*x)),
-    "categorical": Kernel(
-        "categorical", "zrkk", lambda m, *x: m.forward(*x, first=False)
-    ),
+    "categorical": Kernel("categorical", "zrkk", _draw),
+    "sample": Kernel("sample", "zrkk", _top_p),
     "cross_entropy": Kernel("cross_entropy", "zri", _loss),
     "cross_entropy_pull": Kernel("cross_entropy", "zri", _loss_pull),
 }
@@ -85,7 +95,7 @@ class Task(NamedTuple):
         """The shapes of its operands."""
         rows = (self.rows,)
         kinds = {"z": ((self.rows, self.classes), self.dtype), "r": (rows, "float32")}
-        kinds |= {"i": (rows, "int32"), "k": ((*rows, 1), "uint32")}
+        kinds |= {"i": (rows, "int32"), "k": (rows, "uint32")}
         operands = KERNELS[self.kernel].operands
         return [jax.ShapeDtypeStruct(*kinds[kind]) for kind in operands]
 

@@ -11,7 +11,6 @@ from bench.timing import Plan
 from jaxtemp.kernels import _tiles
 from tests.kernels import mosaic_gpu, mosaic_tpu
 
-TPU_KERNELS = [name for name in tunable.KERNELS if name != "categorical"]
 H200, V5E = cuts.CHIPS["h200"], cuts.CHIPS["v5e"]
 
 
@@ -58,7 +57,7 @@ def test_every_candidate_for_a_gpu_covers_the_row_and_fits(task):
     assert asked.given["classes"] == task.classes
 
 
-@pytest.mark.parametrize("kernel", TPU_KERNELS)
+@pytest.mark.parametrize("kernel", tunable.KERNELS)
 @pytest.mark.parametrize("chip", ["v5e", "7x"])
 def test_every_candidate_for_a_tpu_covers_the_rows_and_fits(kernel, chip):
     for dtype in ("float32", "bfloat16"):
