@@ -19,6 +19,10 @@ checking = jax.make_user_context(default_value=False)
 def floating_array(name: str, value) -> jax.Array:
     """`value` as an array, if it is one of real floating numbers."""
     array = _array(name, value)
+    if jnp.issubdtype(array.dtype, jax.dtypes.prng_key):
+        raise TypeError(
+            f"`{name}` must be real floating point, got a key; pass the key first."
+        )
     if not jnp.issubdtype(array.dtype, jnp.floating):
         raise TypeError(
             f"`{name}` must be real floating point, got dtype {array.dtype}; "

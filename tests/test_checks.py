@@ -28,6 +28,11 @@ BAD = {
             "for example `logits.astype(jnp.float32)`."
         ),
     ),
+    "a key for logits": (
+        {"logits": jax.random.key(0)},
+        TypeError,
+        "`logits` must be real floating point, got a key; pass the key first.",
+    ),
     "complex logits": (
         {"logits": np.zeros((2, 3), np.complex64)},
         TypeError,

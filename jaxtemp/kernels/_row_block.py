@@ -38,8 +38,8 @@ def exchange(tiles: Tiles) -> dict[str, Any]:
 class Block:
     """The rows of one block, as one of its warpgroups sees them."""
 
-    def __init__(self, tiles: Tiles, shape, wide, results, exchanged):
-        self.tiles = tiles
+    def __init__(self, tiles: Tiles, shape, wide, results, exchanged, placed: bool):
+        self.tiles, self.placed = tiles, placed
         self.layout = tiles.layout()
         self.wide, self.results, self.exchanged = wide, results, exchanged
         rows, self.classes = shape
@@ -62,8 +62,12 @@ class Block:
         return self.held[k]
 
     def own_tile(self, k) -> Numbers:
-        """The same with -inf, in the first array, where another tile covers it."""
+        """The same with -inf, in the first array, where another tile covers it.
+
+        And with the number of every class, as the last, where that is wanted.
+        """
         first, *rest = self.tile(k)
+        rest = (*rest, self.place(k)) if self.placed else rest
         return self.own(k, first, -jnp.inf), *rest
 
     def own(self, k, tile: jax.Array, other: float) -> jax.Array:

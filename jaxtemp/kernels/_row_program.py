@@ -34,12 +34,15 @@ class Program:
             the results `[rows, columns]`, and terms of the same shape, whose sums
             along the row are wanted.
         finish: `finish(numbers, statistics, sums)`, the results `[rows]`.
+        placed: Whether a tile comes with the number of every class, as the last, when
+            its statistics are taken.
     """
 
     partial: Callable[..., Numbers] | None = None
     merge: Callable[..., Numbers] | None = None
     emit: Callable[..., tuple[Numbers, Numbers]] | None = None
     finish: Callable[..., Numbers] | None = None
+    placed: bool = False
 
     @property
     def once(self) -> bool:
@@ -126,15 +129,19 @@ def run_apart(
     *,
     name: str,
     results: int,
+    placed: bool = False,
 ) -> tuple[jax.Array, ...]:
-    """The statistics of each tile of `[R, V]`, never merged: `[tiles, R]` each."""
+    """The statistics of each tile of `[R, V]`, never merged: `[tiles, R]` each.
+
+    With `placed`, a tile comes with the number of every class, as the last.
+    """
     rows, _ = z.shape
     cost = _mosaic_gpu.cost(
         z.size, z.dtype.itemsize, rows * (len(numbers) + results * tiles.steps), 1
     )
 
     def body(z_ref, *refs):
-        block = Block(tiles, z.shape, (z_ref,), (), ())
+        block = Block(tiles, z.shape, (z_ref,), (), (), placed)
         k = lax.axis_index("tile")
         known = tuple(block.load_row(ref) for ref in refs[: len(numbers)])
         found = partial(block.own_tile(k), known)
@@ -157,7 +164,7 @@ def _body(program, tiles, shape, counts, *refs):
     exchanged = refs[-2:] if tiles.warpgroups > 1 else ()
     refs = refs[: len(refs) - len(exchanged)]
     given, results = refs[: wide + numbers], refs[wide + numbers :]
-    block = Block(tiles, shape, given[:wide], results[:out], exchanged)
+    block = Block(tiles, shape, given[:wide], results[:out], exchanged, program.placed)
     known = tuple(block.load_row(ref) for ref in given[wide:])
     statistics = _reduce(block, program, known) if program.partial else ()
     sums = _write(block, program.emit, known, statistics) if program.emit else ()

@@ -97,7 +97,7 @@ def sigmoid_contrastive(
     where: ArrayLike | None = None,
     axis_name: str | None = None,
 ) -> jax.Array:
-    r"""SigLIP's loss: for every query and key by itself, do they belong together?
+    r"""SigLIP's loss: whether each query and each key, by themselves, belong together.
 
     With the similarities $s_{ij} = q_i \cdot k_j$ of N queries and N keys, of which the
     i-th belong together, and $y_{ij} = 1$ for $i = j$, else $-1$,

@@ -30,9 +30,12 @@ CHIPS = {"v5e": "v5e:2x2", "v6e": "v6e:2x2", "v5p": "v5p:2x2x1", "7x": "tpu7x:2x
 CLASSES = (1000, 32_000, 131_072, 262_144)
 DTYPES = ("float32", "bfloat16")
 ROWS = 512
-# What the XLA part of a form moves besides, in bytes a row: the way down the tree, or
-# the numbers of a row from which its id is chosen.
-BESIDES = {"categorical": 80 * 2**10, "greedy": 3 * 512}
+# What the XLA part of a form moves besides, in bytes a row: the way down the tree, more
+# block sums if they are summed with and without min-p, or the numbers of a row, once
+# more, from which its id or bound is chosen.
+DRAW = 80 * 2**10
+BESIDES = {"categorical": DRAW, "greedy": 3 * 512, "kth": 3 * 512}
+BESIDES |= {"sample": DRAW + 32 * 2**10, "sample top-p": DRAW}
 
 
 def compiled(form: Callable, shapes: list, device):

@@ -54,7 +54,7 @@ def count(f, *arguments):
 
 
 def moved(f, *arguments):
-    """The bytes that the one kernel of a program says it moves."""
+    """The bytes that each kernel of a program says it moves, the most first."""
     pattern = r"cost_estimate_json.*?bytes_accessed\\22: (\d+)"
-    (found,) = re.findall(pattern, _lowered(f, arguments))
-    return int(found)
+    found = map(int, re.findall(pattern, _lowered(f, arguments)))
+    return sorted(found, reverse=True)

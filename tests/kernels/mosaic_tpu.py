@@ -18,9 +18,12 @@ from jaxtemp.kernels.categorical import mosaic_tpu as categorical
 from jaxtemp.kernels.cross_entropy import mosaic_tpu as cross_entropy
 from jaxtemp.kernels.cross_entropy.target import Target
 from jaxtemp.kernels.cross_entropy.xla import Found
+from jaxtemp.kernels.kth import mosaic_tpu as kth
 from jaxtemp.kernels.moments import mosaic_tpu as moments
+from jaxtemp.kernels.sample import mosaic_tpu as sample
 from jaxtemp.kernels.softmax import mosaic_tpu as softmax
 from tests import cases
+from tests.kernels.draws import KINDS
 
 # Every kernel, and its operands: logits or what is like them, numbers of rows.
 KERNELS = {
@@ -33,6 +36,9 @@ KERNELS = {
     "moments": (moments.forward, "zr"),
     "categorical": (partial(categorical.forward, first=False), "zrkk"),
     "greedy": (partial(greedy.forward, first=True), "zrkk"),
+    "sample": (partial(sample.forward, first=True, **KINDS["all"]), "zrrirrww"),
+    "sample top-p": (partial(sample.forward, first=True, **KINDS["top-p"]), "zrrirrww"),
+    "kth": (partial(kth.forward, first=True), "zi"),
     "cross_entropy": (lambda z, r, *t: _loss(z, r, Target(*t)), "zrirr"),
     "soft cross_entropy": (lambda z, r, *t: _loss(z, r, Target(*t)), "zrzrr"),
     "cross_entropy pull": (lambda z, r, *t: _loss_pull(z, r, Target(*t)), "zrirr"),
@@ -49,7 +55,8 @@ def _loss_pull(z, r, target):
 def shapes_of(name: str, rows: int, classes: int, dtype: str) -> list:
     """The shapes of a kernel's operands."""
     kinds = {"z": ((rows, classes), dtype), "r": ((rows,), "float32")}
-    kinds |= {"i": ((rows,), "int32"), "k": ((rows, 1), "uint32")}
+    kinds |= {"i": ((rows,), "int32"), "w": ((rows,), "uint32")}
+    kinds |= {"k": ((rows, 1), "uint32")}
     return [jax.ShapeDtypeStruct(*kinds[kind]) for kind in KERNELS[name][1]]
 
 

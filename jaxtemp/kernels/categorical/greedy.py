@@ -1,11 +1,14 @@
 """Draws at τ = 0, in plain JAX: two fast passes over the logits, then one block.
 
-A row with one largest logit leaves nothing to draw. Where a row is tied and ties are
-broken at random, or where it may hold a NaN, all rows are drawn from the tree of
-`xla.py`: the ids are those of a zero τ that is not known beforehand.
+Rows of few classes take one pass. A row with one largest logit leaves nothing to draw.
+Where a row is tied and ties are broken at random, or where it may hold a NaN, all rows
+are drawn from the tree of `xla.py`: the ids are those of a zero τ that is not known
+beforehand.
 """
 
 from __future__ import annotations
+
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -18,10 +21,8 @@ from . import xla
 
 def forward(z, tau, key0, key1, *, first: bool) -> tuple[jax.Array]:
     """One id for every key: `[..., n]` for keys `[..., n]`, -1 where none can be."""
-    ids, tied = _largest(z)
-    # XLA's CPU compiler may leave a NaN out of a maximum, but not out of a sum.
-    doubtful = jnp.isnan(row_sum(upcast(z))[..., 0])
-    doubtful = doubtful if first else doubtful | tied
+    ids, tied, unordered = _few(z) if z.shape[-1] <= WIDTH else _many(z)
+    doubtful = unordered if first else unordered | tied
 
     def draw():
         return xla.forward(z, tau, key0, key1, first=first)[0]
@@ -32,20 +33,36 @@ def forward(z, tau, key0, key1, *, first: bool) -> tuple[jax.Array]:
     return (lax.cond(jnp.any(doubtful), draw, take),)
 
 
-def _largest(z) -> tuple[jax.Array, jax.Array]:
-    """The first largest class of each row, and whether there are more."""
-    if z.shape[-1] <= WIDTH:
-        top = jnp.max(z, axis=-1)
-        ids, tied = _first(z, top)
-    else:
-        maxima = block_maxima(z)
-        top = jnp.max(maxima, axis=-1)
-        block, tied = _first(maxima, top)
-        inside = xla.children(z, block[..., None], -jnp.inf)[..., 0, :]
-        place, more = _first(inside, top)
-        ids, tied = block * WIDTH + place, tied | more
+def _few(z) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """The first largest class of each row, whether there are more, and if one is NaN.
+
+    Class by class, in one elementwise pass: reducing rows this short takes longer.
+    """
+    columns = [z[..., k] for k in range(z.shape[-1])]
+    top = functools.reduce(jnp.maximum, columns)
+    ids = jnp.full(top.shape, -1, jnp.int32)
+    count = jnp.zeros(top.shape, jnp.int32)
+    for k in reversed(range(len(columns))):
+        equal = columns[k] == top
+        ids, count = jnp.where(equal, k, ids), count + equal
     some = jnp.isfinite(top)
-    return jnp.where(some, ids, -1), tied & some
+    unordered = jnp.isnan(functools.reduce(jnp.add, map(upcast, columns)))
+    return jnp.where(some, ids, -1), (count > 1) & some, unordered
+
+
+def _many(z) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """The same by blocks of classes."""
+    maxima = block_maxima(z)
+    top = jnp.max(maxima, axis=-1)
+    block, tied = _first(maxima, top)
+    inside = xla.children(z, block[..., None], -jnp.inf)[..., 0, :]
+    place, more = _first(inside, top)
+    some = jnp.isfinite(top)
+    # XLA's CPU compiler may leave a NaN out of a maximum, but not out of a sum. Behind
+    # a barrier a half type is not converted for both at once, and kept.
+    unordered = jnp.isnan(row_sum(upcast(lax.optimization_barrier(z)))[..., 0])
+    ids = jnp.where(some, block * WIDTH + place, -1)
+    return ids, (tied | more) & some, unordered
 
 
 def _first(x, top) -> tuple[jax.Array, jax.Array]:

@@ -9,6 +9,7 @@ come through a second kernel, as XLA's gathers on a TPU move a tile for each num
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -29,15 +30,64 @@ _DRAWS = 2**16
 
 def forward(z, tau, key0, key1, *, first: bool) -> tuple[jax.Array]:
     """One id for every key: `[..., n]` for keys `[..., n]`, -1 where none can be."""
-    if not supported(z) or z.shape[-1] <= WIDTH or key0.size > _DRAWS:
+    if not fits(z, key0.size):
         return xla.forward(z, tau, key0, key1, first=first)
     scale = exponent_scale(tau)
-    op = RowOp((-jnp.inf,), _largest, _sum_blocks)
-    (sums,), _ = over_rows(
-        op, (z,), (scale,), (jnp.float32,), per=WIDTH, shared=True, name="categorical"
-    )
+    (masses,), _ = block_masses(z, scale, name="categorical")
     greedy = (tau == 0)[..., None] if first else None
-    return (draw(_Tree(z, levels(sums), scale), (key0, key1), greedy),)
+    return (draw(BlockTree(z, levels(masses), scale), (key0, key1), greedy),)
+
+
+def fits(z: jax.Array, draws: int) -> bool:
+    """Whether so many draws from rows of blocks can be made by these kernels."""
+    return supported(z) and z.shape[-1] > WIDTH and draws <= _DRAWS
+
+
+def block_masses(
+    z: jax.Array,
+    scale: jax.Array,
+    limits: Sequence[jax.Array] = (),
+    weigh: Callable[..., tuple] | None = None,
+    *,
+    sums: int = 1,
+    top: jax.Array | None = None,
+    find_top: bool = False,
+    name: str,
+) -> tuple[list[jax.Array], list[jax.Array]]:
+    """The masses of blocks of classes, about the largest logit of the row.
+
+    Args:
+        z: Logits `[..., V]`.
+        scale: 1/τ of every row.
+        limits: More numbers of rows, float32.
+        weigh: `weigh(weight, z, place, below, *limits)`: the terms whose sums over each
+            block are wanted, of which there are `sums`; the weights by default.
+        sums: How many there are.
+        top: The largest logit of every row, if it is known.
+        find_top: Whether it is wanted.
+        name: The kernel's name.
+
+    Returns:
+        The sums `[..., blocks]`, and the largest logits, if wanted.
+    """
+    known = top is not None
+    op = RowOp(
+        start=(-jnp.inf,),
+        read=None if known else _largest,
+        write=functools.partial(_sum_blocks, weigh, known),
+        finish=(lambda numbers, state: state) if find_top else None,
+        placed=weigh is not None,
+    )
+    return over_rows(
+        op,
+        (z,),
+        (scale, *limits, top) if known else (scale, *limits),
+        (jnp.float32,) * sums,
+        columns=int(find_top),
+        per=WIDTH,
+        shared=True,
+        name=name,
+    )
 
 
 def _largest(block: Block, numbers, state):
@@ -45,33 +95,50 @@ def _largest(block: Block, numbers, state):
     return (jnp.maximum(state[0], block.max()),)
 
 
-def _sum_blocks(block: Block, numbers, state):
-    (scale,), (top,) = numbers, state
-    (sums,) = block.results
+def _sum_blocks(weigh, known: bool, block: Block, numbers, state):
+    scale, *limits = numbers
+    top = limits.pop() if known else state[0]
     count = block.plan.chunk // WIDTH  # blocks of a chunk
     lane = lax.broadcasted_iota(jnp.int32, (block.plan.group, LANES), dimension=1)
 
+    def terms(j):
+        z, *place = block.chunk(j)
+        below = z - top
+        weight = jnp.exp(below * scale)
+        return weigh(weight, z, *place, below, *limits) if weigh else (weight,)
+
     def add(j, found):
-        (z,) = block.chunk(j)
-        e = jnp.exp((z - top) * scale)
-        for k in range(count):
-            part = jnp.sum(e[:, k * WIDTH : (k + 1) * WIDTH], axis=1, keepdims=True)
-            found = jnp.where(lane == (j * count + k) % LANES, part, found)
-        return found
+        return tuple(
+            _put_sums(term, sums, lane, (j * count) % LANES)
+            for term, sums in zip(terms(j), found, strict=True)
+        )
 
     def store(n, _):
         first = n * (LANES // count)
         last = jnp.minimum(first + LANES // count, block.chunks)
-        found = lax.fori_loop(first, last, add, jnp.zeros_like(lane, jnp.float32))
-        width = min(LANES, sums.shape[1])
-        start = pl.multiple_of(n * width, width)
-        sums[block.rows, pl.ds(start, width)] = found[:, :width]
+        nothing = (jnp.zeros_like(lane, jnp.float32),) * len(block.results)
+        found = lax.fori_loop(first, last, add, nothing)
+        for ref, sums in zip(block.results, found, strict=True):
+            width = min(LANES, ref.shape[1])
+            start = pl.multiple_of(n * width, width)
+            ref[block.rows, pl.ds(start, width)] = sums[:, :width]
 
-    lax.fori_loop(0, pl.cdiv(sums.shape[1], LANES), store, None)
+    lax.fori_loop(0, pl.cdiv(block.results[0].shape[1], LANES), store, None)
     return state
 
 
-class _Tree(Tree):
+def _put_sums(term: jax.Array, sums: jax.Array, lane: jax.Array, first) -> jax.Array:
+    """`sums` with those of a chunk's blocks, from lane `first` on."""
+    for k in range(term.shape[1] // WIDTH):
+        part = term[:, k * WIDTH : (k + 1) * WIDTH]
+        part = jnp.sum(part, axis=1, keepdims=True)
+        sums = jnp.where(lane == first + k, part, sums)
+    return sums
+
+
+class BlockTree(Tree):
+    """The tree of rows of blocks, which a kernel takes out of them."""
+
     def masses_below(self, level, node):
         return _children(self.masses[level - 1], node, 0)
 

@@ -10,7 +10,6 @@ what the next draw chooses from. Rejection keeps the distribution exact, and a r
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -22,40 +21,107 @@ from ..._blocks import WIDTH, sums_by_part
 from ..._rows import upcast
 from ..._scale import exponent_scale
 from ..categorical.xla import Tree, draw, levels
+from .limits import Limits, reach
 
 _ROUND = 3  # what the second counter says: other numbers than those of one draw
 
+Masses = tuple[jax.Array, ...]
 
-def forward(
-    z, tau, value, own, top_p, min_p, key0, key1, *, use_k, use_p, use_min, first
+
+class Row(NamedTuple):
+    """Rows of logits, their inverse temperature and their maximum."""
+
+    logits: jax.Array
+    scale: jax.Array
+    top: jax.Array
+
+    @classmethod
+    def read(cls, z, scale, limits: Limits) -> tuple[Row, Masses, jax.Array]:
+        """Rows, the masses of what the limits let through, and that before min-p."""
+        row = cls(z, scale, upcast(jnp.max(z, axis=-1)))
+        masses = row.masses(limits)
+        if limits.reach is None:
+            return row, masses, total(masses)
+        return row, masses, total(row.masses(limits._replace(reach=None)))
+
+    def masses(self, limits: Limits) -> Masses:
+        """The masses of the nodes above the classes that the limits let through."""
+
+        def kept(z, place):
+            below = upcast(z) - _along(self.top, z)
+            weight = jnp.exp(below * _along(self.scale, z))
+            return _within(limits, weight, 0, z, place, below)
+
+        return levels(sums_by_part(self.logits, kept))
+
+    def tree(self, masses: Masses, limits: Limits) -> Tree:
+        """The tree of what the limits let through, of which the masses are given."""
+        return KeptTree(self.logits, masses, self.scale, self.top, limits)
+
+
+@dataclasses.dataclass(frozen=True)
+class KeptTree(Tree):
+    """The tree of what limits let through."""
+
+    top: jax.Array
+    limits: Limits
+
+    def classes_below(self, node):
+        z = super().classes_below(node)
+        place = node[..., None] * WIDTH + jnp.arange(z.shape[-1])
+        below = upcast(z) - _along(self.top, z)
+        return _within(self.limits, z, -jnp.inf, z, place, below)
+
+
+def forward(z, *numbers, **params) -> tuple[jax.Array]:
+    """One id a row, -1 where none can be; see `draws`."""
+    return draws(Row, z, *numbers, **params)
+
+
+def draws(
+    kind: type[Row],
+    z,
+    tau,
+    value,
+    own,
+    top_p,
+    min_p,
+    key0,
+    key1,
+    *,
+    use_k,
+    use_p,
+    use_min,
+    first,
 ) -> tuple[jax.Array]:
-    """One id a row, -1 where none can be.
+    """One id a row, where `kind` finds the masses that are drawn from.
 
     `value` and `own` are the bound of what top-k keeps: larger logits, and of those
     that equal `value` the ones whose index is below `own`; -inf and 0 if it is not in
     use. `first` says that of equal classes those of the smallest index are kept first;
     otherwise all that equal the last one kept are kept too.
     """
-    row = _Row(z, exponent_scale(tau), upcast(jnp.max(z, axis=-1)))
-    within = _above((value, own)) if use_k else _all
-    likely = _likely(row, min_p) if use_min else _all
-    masses = row.masses(_both(within, likely))
+    scale = exponent_scale(tau)
+    within = Limits((value, own) if use_k else None, None)
+    if use_min:
+        scale = jnp.where(jnp.isnan(min_p), jnp.nan, scale)
+        within = within._replace(reach=reach(min_p, scale))
+    row, masses, mass = kind.read(z, scale, within)
     if not use_p:
-        tree = row.tree(masses, _both(within, likely))
-        return (_draw(tree, (key0, key1), 0),)
-    total = _total(row.masses(within) if use_min else masses)
+        return (_draw(row.tree(masses, within), (key0, key1), 0),)
     # A mass is a sum of rounded numbers: p = 1 must not depend on it.
-    target = jnp.where(top_p >= 1, jnp.inf, top_p * total)
+    target = jnp.where(top_p >= 1, jnp.inf, top_p * mass)
 
     def attempt(state):
         count, ids, done, masses, bound = state
         # What did not depend on the loop would be kept for it, as large as the logits.
         again, ids = lax.optimization_barrier((row, ids))
-        tree = again.tree(masses, _both(_above(bound), likely))
+        tree = again.tree(masses, within._replace(bound=bound))
         ids = jnp.where(done, ids, _draw(tree, (key0, key1), count))
         bound = _at(again.logits, ids, first)
-        masses = again.masses(_above(bound))
-        mass = _total(masses)
+        # Whatever comes before a class that was drawn is as likely.
+        masses = again.masses(Limits(bound, None))
+        mass = total(masses)
         done = done | (ids < 0) | (mass < target) | (mass == 0)
         return count + 1, ids, done, masses, bound
 
@@ -65,73 +131,19 @@ def forward(
     return (ids,)
 
 
-Keep = Callable[[jax.Array, jax.Array], jax.Array]
-
-
-class _Row(NamedTuple):
-    """Rows of logits, their inverse temperature and their maximum."""
-
-    logits: jax.Array
-    scale: jax.Array
-    top: jax.Array
-
-    def weight(self, z):
-        """Weights relative to a row's largest."""
-        return jnp.exp((upcast(z) - _along(self.top, z)) * _along(self.scale, z))
-
-    def masses(self, keep: Keep) -> tuple[jax.Array, ...]:
-        """The masses of the nodes above the classes that `keep` lets through."""
-
-        def kept(z, place):
-            return jnp.where(keep(z, place), self.weight(z), 0)
-
-        return levels(sums_by_part(self.logits, kept))
-
-    def tree(self, masses: tuple[jax.Array, ...], keep: Keep) -> Tree:
-        """The tree of what is kept, of which the masses are given."""
-        return _KeptTree(self.logits, masses, self.scale, keep)
-
-
-@dataclasses.dataclass(frozen=True)
-class _KeptTree(Tree):
-    keep: Keep
-
-    def classes_below(self, node):
-        z = super().classes_below(node)
-        place = node[..., None] * WIDTH + jnp.arange(z.shape[-1])
-        return jnp.where(self.keep(z, place), z, -jnp.inf)
-
-
-def _total(masses: tuple[jax.Array, ...]) -> jax.Array:
+def total(masses: Masses) -> jax.Array:
+    """The mass of each row."""
     return jnp.sum(masses[-1], axis=-1)
 
 
-def _all(z, place):
-    return jnp.ones_like(z, bool)
+def _within(limits: Limits, x, other, z, place, below) -> jax.Array:
+    limits = jax.tree.map(lambda number: _along(number, z), limits)
+    return limits.within(x, other, upcast(z), place, below)
 
 
-def _likely(row: _Row, least) -> Keep:
-    """Classes whose probability is at least `least` times the largest."""
-    return lambda z, place: row.weight(z) >= _along(least, z)
-
-
-def _above(bound: tuple[jax.Array, jax.Array]) -> Keep:
-    """Classes that come before a bound: larger, or equal with a smaller index.
-
-    And a NaN, which spoils its row's masses, as it must.
-    """
-    value, own = bound
-
-    def keep(z, place):
-        limit = _along(value, z)
-        tied = upcast(z) == limit
-        return ~((upcast(z) < limit) | (tied & (place >= _along(own, z))))
-
-    return keep
-
-
-def _both(one: Keep, other: Keep) -> Keep:
-    return lambda z, place: one(z, place) & other(z, place)
+def _along(number, z):
+    """A number a row, ready to meet `z`, which has axes of classes after the rows'."""
+    return number[(...,) + (None,) * (z.ndim - number.ndim)]
 
 
 def _at(z, ids, first: bool) -> tuple[jax.Array, jax.Array]:
@@ -139,11 +151,6 @@ def _at(z, ids, first: bool) -> tuple[jax.Array, jax.Array]:
     own = jnp.maximum(ids, 0)
     value = upcast(jnp.take_along_axis(z, own[..., None], axis=-1)[..., 0])
     return value, own if first else jnp.zeros_like(own)
-
-
-def _along(number, z):
-    """A number a row, ready to meet `z`, which has axes of classes after the rows'."""
-    return number[(...,) + (None,) * (z.ndim - number.ndim)]
 
 
 def _draw(tree: Tree, keys, attempt) -> jax.Array:

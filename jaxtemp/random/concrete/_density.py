@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from ..._blocks import row_maximum, row_sum
 from ..._derivatives import softmax
 from ..._rows import Rows
 from ...kernels._primitive import RowKernel
@@ -24,6 +25,7 @@ _FAR = 2.0**7
 # has fewer elements than this (see kernels/softmax/cpu.py); two sums of a row at once,
 # which need no cut, are slower than two in turn.
 _MANY_ROWS = 4096
+_LONG_ROW = 4096  # from here on computing differences anew beats keeping them
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(3,))
@@ -96,15 +98,34 @@ def _plain(z, tau, x, simplex: bool, rows: Rows):
     """With every class allowed and inside; not finite where one is not."""
     size = z.shape[-1]
     x = _log(x) if simplex else x
+    in_turn = isinstance(rows, CpuRows) and size >= _LONG_ROW
+    total = (_total_in_turn if in_turn else _total)(z, tau, x, simplex, rows)
+    return total[..., 0] + math.lgamma(size) + (size - 1) * jnp.log(tau)
+
+
+def _total(z, tau, x, simplex: bool, rows: Rows):
+    """Σ ℓ, on the simplex Σ (ℓ - x)."""
     w = z - tau[..., None] * x
     e = w - rows.spread(rows.max(w), w)
     log_sum = jnp.log(rows.sum(jnp.exp(e)))
     each = e - x if simplex else e
     if tau.size < _MANY_ROWS:
-        total = rows.sum(each) - size * log_sum
-    else:
-        total = rows.sum(each - log_sum)
-    return total[..., 0] + math.lgamma(size) + (size - 1) * jnp.log(tau)
+        return rows.sum(each) - z.shape[-1] * log_sum
+    return rows.sum(each - log_sum)
+
+
+def _total_in_turn(z, tau, x, simplex: bool, rows: Rows):
+    """The same in three passes, between which nothing as long as a row is kept."""
+
+    def differences(z, tau, x, top):
+        return z - tau[..., None] * x - top
+
+    top = row_maximum(differences(z, tau, x, 0))
+    z, tau, x, top = rows.fence(z, tau, x, top)
+    exponentials = row_sum(jnp.exp(differences(z, tau, x, top)))
+    z, tau, x, top, exponentials = rows.fence(z, tau, x, top, exponentials)
+    e = differences(z, tau, x, top)
+    return row_sum(e - x if simplex else e) - z.shape[-1] * jnp.log(exponentials)
 
 
 def _careful(z, tau, x, *, simplex: bool):
