@@ -1,6 +1,6 @@
 """Renders the site's formulas to HTML and MathML at build time, with KaTeX.
 
-KaTeX comes from its npm package, pinned below and kept in .cache/. A formula that KaTeX
+KaTeX comes from its npm package, pinned below. A formula that KaTeX
 refuses fails the build. Without Node and npm the formulas stay as TeX.
 """
 
@@ -8,16 +8,13 @@ import html
 import json
 import logging
 import re
-import shutil
 import subprocess
-from pathlib import Path
 
 from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File
+from npm import fetch
 
 VERSION = "0.19.1"
-CACHE = Path(f".cache/katex-{VERSION}")
-DIST = CACHE / "node_modules/katex/dist"
 FORMULA = re.compile(r'<(span|div) class="arithmatex">(.*?)</\1>', re.DOTALL)
 RENDER = """
 const katex = require(process.argv[1]);
@@ -31,35 +28,22 @@ console.log(JSON.stringify(formulas.map(({ tex, displayMode }) => {
 log = logging.getLogger("mkdocs.hooks.katex")
 
 
-def _fetch() -> bool:
-    if (DIST / "katex.min.js").is_file():
-        return True
-    if not (shutil.which("node") and shutil.which("npm")):
-        log.info("No Node and npm here: the formulas stay as TeX.")
-        return False
-    CACHE.mkdir(parents=True, exist_ok=True)
-    options = ["--no-audit", "--no-fund", "--no-save", "--ignore-scripts"]
-    command = ["npm", "install", "--prefix", str(CACHE), *options, f"katex@{VERSION}"]
-    result = subprocess.run(command, capture_output=True, text=True)
-    if result.returncode:
-        reason = (result.stderr.strip().splitlines() or ["no message"])[0]
-        log.info(f"npm cannot fetch KaTeX, the formulas stay as TeX: {reason}")
-    return not result.returncode
-
-
 def on_config(config):
     """Fetches KaTeX and adds its style sheet."""
-    config.extra["katex"] = _fetch()
-    if config.extra["katex"]:
+    package = fetch("katex", VERSION)
+    config.extra["katex"] = package and package / "dist"
+    if package:
         config.extra_css.insert(0, "assets/katex/katex.min.css")
+    else:
+        log.info("The formulas stay as TeX.")
     return config
 
 
 def on_files(files, config):
     """Adds the style sheet and the fonts that browsers load from it."""
-    if config.extra["katex"]:
-        for path in [DIST / "katex.min.css", *sorted(DIST.glob("fonts/*.woff2"))]:
-            uri = f"assets/katex/{path.relative_to(DIST).as_posix()}"
+    if dist := config.extra["katex"]:
+        for path in [dist / "katex.min.css", *sorted(dist.glob("fonts/*.woff2"))]:
+            uri = f"assets/katex/{path.relative_to(dist).as_posix()}"
             files.append(File.generated(config, uri, abs_src_path=str(path.resolve())))
     return files
 
@@ -74,7 +58,7 @@ def on_post_page(output, page, config):
         {"tex": tex.strip()[2:-2], "displayMode": tag == "div"} for tag, tex in found
     ]
     process = subprocess.run(
-        ["node", "-e", RENDER, str((DIST / "katex.min.js").resolve())],
+        ["node", "-e", RENDER, str((config.extra["katex"] / "katex.min.js").resolve())],
         input=json.dumps(formulas),
         capture_output=True,
         text=True,

@@ -1,0 +1,25 @@
+"""What the theme and Markdown leave without a name or a role for assistive software."""
+
+import re
+
+EMPTY_HEADER = re.compile(r"<th([^>]*)></th>")
+SEARCH = 'data-md-component="search" role="dialog"'
+
+
+def on_page_content(html, **_):
+    """Makes the empty corner of a table a cell, for it is no header of anything."""
+    return EMPTY_HEADER.sub(r"<td\1></td>", html)
+
+
+def on_post_template(output_content, template_name, **_):
+    """Names the search dialog of the page that is shown for a missing one."""
+    return _named(output_content) if template_name == "404.html" else output_content
+
+
+def on_post_page(output, **_):
+    """Names the search dialog."""
+    return _named(output)
+
+
+def _named(page):
+    return page.replace(SEARCH, f'{SEARCH} aria-label="Search"')

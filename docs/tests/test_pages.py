@@ -1,0 +1,100 @@
+"""Every page in a browser: in both palettes, on a phone and on a desk."""
+
+import json
+
+import pytest
+
+SCHEMES = {"light": "default", "dark": "slate"}
+WIDTHS = (1280, 390)
+ALTERNATIVES = """() => [
+  ...document.querySelectorAll("img, svg[role=img], figure")
+].filter((node) => node.matches("figure")
+    ? !node.querySelector("img[alt], [role=img][aria-label], figcaption")
+    : !(node.getAttribute("alt") ?? node.getAttribute("aria-label"))
+).map((node) => node.outerHTML.slice(0, 200))"""
+WIDE = """() => {
+  const limit = document.documentElement.clientWidth;
+  if (document.documentElement.scrollWidth <= limit) return [];
+  return [...document.querySelectorAll(".md-content *")]
+    .filter((node) => node.getBoundingClientRect().right > limit)
+    .map((node) => node.outerHTML.slice(0, 120)).slice(0, 3)
+    .concat("wider than the page");
+}"""
+VIOLATIONS = """async () => {
+  const found = await axe.run(document, { resultTypes: ["violations"] });
+  return found.violations.map(({ id, help, nodes }) =>
+    ({ id, help, nodes: nodes.slice(0, 3).map((node) => node.html.slice(0, 200)) }));
+}"""
+
+
+class Tab:
+    """A browser tab of one palette that notes what goes wrong in it."""
+
+    def __init__(self, browser, origin, scheme):
+        self.origin, self.wrong = origin, []
+        context = browser.new_context(color_scheme=scheme)
+        self.page = context.new_page()
+        self.page.on("request", self._request)
+        self.page.on("response", self._response)
+        self.page.on("console", self._console)
+        self.page.on("pageerror", lambda error: self.wrong.append(f"error: {error}"))
+
+    def _request(self, request):
+        if not request.url.startswith((self.origin + "/", "data:", "blob:")):
+            self.wrong.append(f"off-origin: {request.url}")
+
+    def _response(self, response):
+        if response.status >= 400:
+            self.wrong.append(f"{response.status}: {response.url}")
+
+    def _console(self, message):
+        if message.type in ("error", "warning"):
+            self.wrong.append(f"console: {message.text}")
+
+    def open(self, address, width):
+        self.wrong.clear()
+        self.page.set_viewport_size({"width": width, "height": 900})
+        self.page.goto(self.origin + address, wait_until="load")
+
+
+@pytest.fixture(scope="session")
+def tabs(browser, origin):
+    return {scheme: Tab(browser, origin, scheme) for scheme in SCHEMES}
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_a_page_is_sound(address, scheme, tabs, axe):
+    tab = tabs[scheme]
+    for width in WIDTHS:
+        tab.open(address, width)
+        body = tab.page.locator("body")
+        assert body.get_attribute("data-md-color-scheme") == SCHEMES[scheme]
+        assert tab.page.locator("h1").count() == 1
+        assert tab.page.locator(".katex-error").count() == 0
+        assert tab.page.evaluate(ALTERNATIVES) == []
+        assert tab.page.evaluate(WIDE) == []
+        assert tab.wrong == []
+    if axe:
+        tab.page.evaluate(axe)
+        found = tab.page.evaluate(VIOLATIONS)
+        assert not found, json.dumps(found, indent=1, ensure_ascii=False)
+
+
+def test_axe_is_here(axe):
+    if not axe:
+        pytest.skip("axe-core comes from npm, which is not here")
+    assert "axe.run" in axe
+
+
+def test_what_goes_wrong_is_seen(browser, origin):
+    tab = Tab(browser, origin, "light")
+    tab.open("/no-such-page/", 390)
+    assert [line for line in tab.wrong if line.startswith("404")]
+    tab.page.evaluate("fetch('http://127.0.0.1:9/').catch(() => {})")
+    tab.page.evaluate("setTimeout(() => { throw new Error('thrown'); })")
+    tab.page.wait_for_timeout(200)
+    assert [line for line in tab.wrong if line.startswith("off-origin")]
+    assert [line for line in tab.wrong if "thrown" in line]
+    wide = "document.querySelector('.md-content').style.minWidth = '2000px'"
+    tab.page.evaluate(wide)
+    assert tab.page.evaluate(WIDE)[-1:] == ["wider than the page"]
