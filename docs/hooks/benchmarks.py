@@ -147,7 +147,7 @@ def chips():
     return "\n".join(lines)
 
 
-def on_chips():
+def of_chips():
     """The tables of all results from accelerators, as HTML."""
     return "\n".join(tables(*key) for key in newest() if key[1] in CHIPS)
 

@@ -54,7 +54,7 @@ def test_no_chip_has_been_measured(page, tmp_path):
     assert page.chips().splitlines()[2:] == [
         "| `softmax` | not measured yet | not measured yet |"
     ]
-    assert page.on_chips() == ""
+    assert page.of_chips() == ""
 
 
 def test_a_result_from_a_chip_is_shown_beside_that_from_a_cpu(page, tmp_path):
@@ -65,7 +65,7 @@ def test_a_result_from_a_chip_is_shown_beside_that_from_a_cpu(page, tmp_path):
         "| `softmax` | [A gpu, 2026-02-01](softmax-gpu-2026-02-01.json) "
         "| not measured yet |"
     ]
-    assert "Table of softmax, NVIDIA GPU, forward: 1 cases" in page.on_chips()
+    assert "Table of softmax, NVIDIA GPU, forward: 1 cases" in page.of_chips()
     assert "Table of softmax, forward: 1 cases" in page.tables("softmax")
     assert page.newest()["softmax", "cpu"][1]["date"].startswith("2026-01-01")
 
