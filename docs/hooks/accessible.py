@@ -3,6 +3,12 @@
 import re
 
 EMPTY_HEADER = re.compile(r"<th([^>]*)></th>")
+# A section with a page of its own is labelled by a label that has no text.
+UNNAMED = re.compile(
+    r'aria-labelledby="__nav_[\d_]+_label"( aria-expanded="\w+">\s*<label '
+    r'class="md-nav__title" for="\w+">\s*<span class="md-nav__icon md-icon"></span>\s*)'
+    r"([^<]*?)(\s*</label>)"
+)
 SEARCH = 'data-md-component="search" role="dialog"'
 
 
@@ -12,14 +18,15 @@ def on_page_content(html, **_):
 
 
 def on_post_template(output_content, template_name, **_):
-    """Names the search dialog of the page that is shown for a missing one."""
+    """Names the parts of the page that is shown for a missing one."""
     return _named(output_content) if template_name == "404.html" else output_content
 
 
 def on_post_page(output, **_):
-    """Names the search dialog."""
+    """Names the search dialog and the sections of the navigation."""
     return _named(output)
 
 
 def _named(page):
-    return page.replace(SEARCH, f'{SEARCH} aria-label="Search"')
+    page = page.replace(SEARCH, f'{SEARCH} aria-label="Search"')
+    return UNNAMED.sub(r'aria-label="\2"\1\2\3', page)

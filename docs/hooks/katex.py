@@ -1,7 +1,7 @@
 """Renders the site's formulas to HTML and MathML at build time, with KaTeX.
 
-KaTeX comes from its npm package, pinned below. A formula that KaTeX
-refuses fails the build. Without Node and npm the formulas stay as TeX.
+KaTeX comes from its npm package, pinned below. A formula that KaTeX refuses fails the
+build. Without Node and npm the formulas stay as TeX.
 """
 
 import html
@@ -12,9 +12,13 @@ import subprocess
 
 from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File
+from mkdocs.utils import get_relative_url
 from npm import fetch
 
 VERSION = "0.19.1"
+FOLDER = "assets/katex/"
+# Loaded before the text is laid out, or lines would move when they arrive.
+FONTS = ("KaTeX_Main-Regular", "KaTeX_Math-Italic")
 FORMULA = re.compile(r'<(span|div) class="arithmatex">(.*?)</\1>', re.DOTALL)
 RENDER = """
 const katex = require(process.argv[1]);
@@ -29,12 +33,10 @@ log = logging.getLogger("mkdocs.hooks.katex")
 
 
 def on_config(config):
-    """Fetches KaTeX and adds its style sheet."""
+    """Fetches KaTeX."""
     package = fetch("katex", VERSION)
     config.extra["katex"] = package and package / "dist"
-    if package:
-        config.extra_css.insert(0, "assets/katex/katex.min.css")
-    else:
+    if not package:
         log.info("The formulas stay as TeX.")
     return config
 
@@ -43,7 +45,7 @@ def on_files(files, config):
     """Adds the style sheet and the fonts that browsers load from it."""
     if dist := config.extra["katex"]:
         for path in [dist / "katex.min.css", *sorted(dist.glob("fonts/*.woff2"))]:
-            uri = f"assets/katex/{path.relative_to(dist).as_posix()}"
+            uri = FOLDER + path.relative_to(dist).as_posix()
             files.append(File.generated(config, uri, abs_src_path=str(path.resolve())))
     return files
 
@@ -72,9 +74,20 @@ def on_post_page(output, page, config):
                 f"{page.file.src_uri}: {result['error']} in {formula['tex']}"
             )
     pieces = iter(rendered)
-    return FORMULA.sub(
+    output = FORMULA.sub(
         lambda match: (
             f'<{match[1]} class="arithmatex">{next(pieces)["html"]}</{match[1]}>'
         ),
         output,
+    )
+    return output.replace("</head>", f"{_links(page)}</head>", 1)
+
+
+def _links(page) -> str:
+    """What a page with formulas loads."""
+    folder = get_relative_url(FOLDER, page.url)
+    preload = '<link rel="preload" as="font" crossorigin'
+    fonts = [f'{preload} href="{folder}fonts/{font}.woff2">' for font in FONTS]
+    return "\n".join(
+        [*fonts, f'<link rel="stylesheet" href="{folder}katex.min.css">', ""]
     )

@@ -3,7 +3,7 @@ r"""Annealing: temperatures as functions of the training step.
 Each function here returns a schedule, a pure function from a step $t$ to a temperature
 $\tau_t$ that [optax](https://optax.readthedocs.io) takes wherever it takes a schedule.
 
-| schedule | $\tau_t$ | for |
+| schedule | temperature $\tau_t$ | for |
 |---|---|---|
 | `linear(init, end, steps)` | a straight line from `init` to `end` | a fixed budget |
 | `cosine(init, end, steps)` | half a cosine from `init` to `end` | slow at both ends |

@@ -1,5 +1,7 @@
 // The mathematics of the widgets: what jaxtemp computes, for one row of logits.
 
+const ROUNDING = 1e-9; // ten shares of 0.1 do not quite add up to 1
+
 const sum = (values) => values.reduce((total, value) => total + value, 0);
 
 // p = softmax(z / τ) over the classes of a mask, with the limits at τ = 0 and τ = ∞.
@@ -43,7 +45,7 @@ export function topP(logits, tau, mask, p) {
   const kept = new Set();
   let before = 0;
   for (const i of order(logits).filter((i) => mask[i])) {
-    if (kept.size > 0 && before >= p) break;
+    if (kept.size > 0 && before >= p - ROUNDING) break;
     kept.add(i);
     before += share[i];
   }

@@ -1,0 +1,54 @@
+"""The search box finds the page of every public name."""
+
+import pytest
+
+from docs.count import inventory
+from docs.hooks.names import public_names
+from docs.tests.conftest import SITE
+
+# Clears the box, types a name and goes down the list to a result at an address.
+FIND = """async ([name, address, wait]) => {
+  const box = document.querySelector("[data-md-component=search-query]");
+  const results = document.querySelector("[data-md-component=search-result]");
+  const paths = () => [...results.querySelectorAll("a")]
+    .map((link) => new URL(link.href).pathname);
+  const list = results.closest(".md-search__scrollwrap");
+  const type = (text) => {
+    box.value = text;
+    box.dispatchEvent(new KeyboardEvent("keyup", { bubbles: true }));
+  };
+  const until = async (done) => {
+    for (const end = performance.now() + wait; performance.now() < end && !done();) {
+      await new Promise((resolve) => setTimeout(resolve, 10));
+      list.scrollTop = list.scrollHeight;
+    }
+  };
+  type("");
+  await until(() => paths().length === 0);
+  type(name);
+  await until(() => paths().includes(address));
+  return paths();
+}"""
+
+
+@pytest.fixture(scope="module")
+def page(browser, origin):
+    page = browser.new_page()
+    page.goto(origin)
+    page.locator("[data-md-component=search-query]").click()
+    yield page
+    page.context.close()
+
+
+def test_search_finds_every_public_name(page):
+    places = inventory(SITE)
+    missed = []
+    for found in public_names():
+        address = "/" + places[found.path].split("#")[0]
+        if address not in page.evaluate(FIND, [found.name, address, 5000]):
+            missed.append(found.path)
+    assert missed == []
+
+
+def test_search_does_not_find_what_is_not_there(page):
+    assert page.evaluate(FIND, ["nosuchname", "", 1000]) == []
