@@ -16,7 +16,9 @@ SHAPES = [
     (40, 1000, "float32", False, True, "all"),
     (40, 1000, "bfloat16", False, False, "all"),
     (12, 1024, "float32", False, True, "top-k and min-p"),
-    (9, 40_000, "bfloat16", True, True, "all"),
+    (9, 17_000, "float32", False, False, "all"),  # sums of sums
+    (9, 20_000, "bfloat16", True, True, "all"),
+    (9, 300, "float32", True, True, "top-k and min-p"),
     (7, 100, "float32", False, True, "top-p"),
 ]
 
