@@ -78,15 +78,14 @@ def test_greedy_ids_are_those_of_the_xla_form(
     z, _, *keys = arguments(rows, classes, dtype)
     z = z.at[5].set(jnp.round(z[5])).at[6, classes // 2 :].set(z[6].max())
     monkeypatch.setattr(_tiles, "_HELD", mosaic_gpu.HELD[held])
-    for logits in (z, z.at[:5].set(z[7])):
-        given = logits, jnp.zeros(rows), *keys
-        with mosaic_gpu.interpreted([greedy]):
-            (ids,) = greedy(*given, first=first)
-        (want,) = jax.jit(lambda *x: greedy.xla(*x, first=first))(*given)
-        np.testing.assert_array_equal(ids, want)
+    given = z, jnp.zeros(rows), *keys
+    with mosaic_gpu.interpreted([greedy]):
+        (ids,) = greedy(*given, first=first)
+    (want,) = jax.jit(lambda *x: greedy.xla(*x, first=first))(*given)
+    np.testing.assert_array_equal(ids, want)
     if first:
-        top = np.asarray(logits, np.float64).argmax(-1)
-        np.testing.assert_array_equal(np.asarray(ids)[:, 0], top)
+        top = np.asarray(z, np.float64)[5:].argmax(-1)
+        np.testing.assert_array_equal(np.asarray(ids)[5:, 0], top)
 
 
 @pytest.mark.parametrize("classes", [1000, 32_000, 131_072, 262_144])

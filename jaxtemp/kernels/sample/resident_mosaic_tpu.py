@@ -103,9 +103,10 @@ def _read(kind, use_p: bool, first: bool, block: Block, numbers, state):
 
 
 def _keys(halves) -> tuple[jax.Array, jax.Array]:
-    whole = [x.astype(jnp.int32) for x in halves]
-    words = [(whole[k] << 16) | whole[k + 1] for k in (0, 2)]
-    return tuple(lax.bitcast_convert_type(word, jnp.uint32) for word in words)
+    a, b, c, d = (x.astype(jnp.int32) for x in halves)
+    words = jnp.left_shift(a, 16) | b, jnp.left_shift(c, 16) | d
+    first, second = (lax.bitcast_convert_type(word, jnp.uint32) for word in words)
+    return first, second
 
 
 @dataclasses.dataclass(frozen=True)
