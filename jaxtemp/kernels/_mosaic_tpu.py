@@ -116,7 +116,9 @@ def over_rows(
         return pl.BlockSpec((cut.rows, lanes), lambda i, phase, j: (i, 0))
 
     found = pl.pallas_call(
-        functools.partial(_kernel, op, cut, classes, phases, len(wide), len(results)),
+        functools.partial(
+            _kernel, op, cut, flat[0].shape, phases, len(wide), len(results)
+        ),
         grid=(pl.cdiv(rows, cut.rows), phases, cut.splits),
         in_specs=[
             beside(len(numbers)),
@@ -155,18 +157,18 @@ def risen(old: jax.Array, top: jax.Array) -> jax.Array:
     return jnp.where(old == top, 0, old - finite(top))
 
 
-def _kernel(op: RowOp, cut: Plan, classes, phases, operands, results, *refs):
+def _kernel(op: RowOp, cut: Plan, shape, phases, operands, results, *refs):
     table, wide, outs = refs[0], refs[1 : 1 + operands], refs[1 + operands : -1]
     known = refs[-1]
-    phase, j = pl.program_id(1), pl.program_id(2)
+    top, phase, j = pl.program_id(0) * cut.rows, pl.program_id(1), pl.program_id(2)
     first = (phase == 0) & (j == 0)
     last = (phase == phases - 1) & (j == cut.splits - 1)
     place = jnp.where(phase == 0, j, cut.splits - 1 - j)
 
     def piece(g, _):
         rows = pl.ds(pl.multiple_of(g * cut.group, cut.group), cut.group)
-        start = place * cut.width
-        block = Block(cut, classes, start, rows, wide, outs[:results], op.placed)
+        corner = top + g * cut.group, place * cut.width
+        block = Block(cut, shape, corner, rows, wide, outs[:results], op.placed)
         numbers = _columns(table[rows, :], table.shape[1])
 
         def advance(step):

@@ -106,12 +106,23 @@ class Block:
     """Some rows of a block that is in vector memory, seen chunk by chunk."""
 
     plan: Plan
-    classes: int
-    start: jax.Array  # the block's first class
+    shape: tuple[int, int]
+    start: tuple[jax.Array, jax.Array]  # its first row, and the block's first class
     rows: pl.Slice | slice
     operands: Sequence
     results: Sequence
     placed: bool
+
+    @property
+    def classes(self) -> int:
+        """How many classes a row has."""
+        return self.shape[1]
+
+    @property
+    def beyond(self) -> jax.Array:
+        """Which rows, `[G, 1]`, only fill the last block, with anything."""
+        row = lax.broadcasted_iota(jnp.int32, (self.plan.group, 1), dimension=0)
+        return row >= self.shape[0] - self.start[0]
 
     @property
     def chunks(self) -> int:
@@ -164,7 +175,7 @@ class Block:
         """The classes of chunk `j`."""
         shape = self.plan.group, self.plan.chunk
         lane = lax.broadcasted_iota(jnp.int32, shape, dimension=1)
-        return lane + (self.start + j * self.plan.chunk)
+        return lane + (self.start[1] + j * self.plan.chunk)
 
     def _span(self, j):
         chunk = self.plan.chunk

@@ -35,7 +35,7 @@ ROWS = 512
 # more, from which its id or bound is chosen.
 DRAW = 80 * 2**10
 BESIDES = {"categorical": DRAW, "greedy": 3 * 512, "kth": 3 * 512}
-BESIDES |= {"sample": DRAW + 32 * 2**10, "sample top-p": DRAW}
+BESIDES["sample by reads"] = DRAW + 32 * 2**10
 
 
 def compiled(form: Callable, shapes: list, device):

@@ -7,8 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxtemp.kernels.kth import xla as kth
-from tests.random.test_categorical import g_test
-from tests.sampling.test_sample import kept
 
 KINDS = {
     "top-p": {"use_k": False, "use_p": True, "use_min": False},
@@ -34,16 +32,14 @@ def operands(rows: int, classes: int, dtype: str, first: bool) -> tuple[jax.Arra
     return _operands(jnp.asarray(z, dtype), k, tau, p, least, first)
 
 
-def fit(sample) -> float:
-    """How well draws from one row, by a form, fit what is kept: a probability."""
+def copies() -> tuple[tuple[jax.Array, ...], np.ndarray, tuple[float, ...]]:
+    """Operands of 1024 copies of a row, the row, and its τ, k, p and least."""
     z = np.random.default_rng(0).normal(size=300).astype(np.float32) * 2
     z[::5] = np.round(z[::5])
-    numbers = 40, 1.3, 0.8, 0.05
-    many = (np.full(1024, x) for x in numbers)
-    given = _operands(jnp.tile(jnp.asarray(z), (1024, 1)), *many, first=True)
-    counts = np.bincount(np.asarray(sample(*given)[0]), minlength=z.size)
-    k, tau, p, least = numbers
-    return g_test(counts.astype(float), kept(z, tau, k, p, least))
+    numbers = 1.3, 40, 0.8, 0.05
+    tau, k, p, least = (np.full(1024, x) for x in numbers)
+    rows = jnp.tile(jnp.asarray(z), (1024, 1))
+    return _operands(rows, k, tau, p, least, first=True), z, numbers
 
 
 def _operands(z, k, tau, p, least, first):

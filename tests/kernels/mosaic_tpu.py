@@ -37,7 +37,10 @@ KERNELS = {
     "categorical": (partial(categorical.forward, first=False), "zrkk"),
     "greedy": (partial(greedy.forward, first=True), "zrkk"),
     "sample": (partial(sample.forward, first=True, **KINDS["all"]), "zrrirrww"),
-    "sample top-p": (partial(sample.forward, first=True, **KINDS["top-p"]), "zrrirrww"),
+    "sample by reads": (
+        partial(sample.by_reads, first=True, **KINDS["all"]),
+        "zrrirrww",
+    ),
     "kth": (partial(kth.forward, first=True), "zi"),
     "cross_entropy": (lambda z, r, *t: _loss(z, r, Target(*t)), "zrirr"),
     "soft cross_entropy": (lambda z, r, *t: _loss(z, r, Target(*t)), "zrzrr"),

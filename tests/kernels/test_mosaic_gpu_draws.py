@@ -1,5 +1,7 @@
 """The Mosaic GPU kernel of draws: the ids of the XLA form, lowered, and its cost."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,7 +9,8 @@ import pytest
 from scipy import stats
 
 import jaxtemp
-from jaxtemp.kernels.categorical.primitive import categorical
+from jaxtemp.kernels import _tiles
+from jaxtemp.kernels.categorical.primitive import categorical, greedy
 from tests.kernels import mosaic_gpu
 
 pytestmark = mosaic_gpu.needed
@@ -60,6 +63,31 @@ def test_frequencies_are_the_probabilities():
     assert 1e-6 < stats.chisquare(counts, expected).pvalue < 1 - 1e-6
 
 
+@pytest.mark.parametrize(
+    ("rows", "classes", "dtype", "held", "first"),
+    [
+        (30, 129, "float32", "as chosen", False),
+        (9, 1000, "bfloat16", "as chosen", True),
+        (9, 2000, "float32", "split", True),
+    ],
+)
+def test_greedy_ids_are_those_of_the_xla_form(
+    rows, classes, dtype, held, first, monkeypatch
+):
+    """With ties and without, and with bad rows."""
+    z, _, *keys = arguments(rows, classes, dtype)
+    z = z.at[5].set(jnp.round(z[5])).at[6, classes // 2 :].set(z[6].max())
+    monkeypatch.setattr(_tiles, "_HELD", mosaic_gpu.HELD[held])
+    given = z, jnp.zeros(rows), *keys
+    with mosaic_gpu.interpreted([greedy]):
+        (ids,) = greedy(*given, first=first)
+    (want,) = jax.jit(lambda *x: greedy.xla(*x, first=first))(*given)
+    np.testing.assert_array_equal(ids, want)
+    if first:
+        top = np.asarray(z, np.float64)[5:].argmax(-1)
+        np.testing.assert_array_equal(np.asarray(ids)[5:, 0], top)
+
+
 @pytest.mark.parametrize("classes", [1000, 32_000, 131_072, 262_144])
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_the_logits_are_read_once(classes, dtype):
@@ -71,7 +99,12 @@ def test_the_logits_are_read_once(classes, dtype):
 
     assert mosaic_gpu.count(jaxtemp.categorical, key, z, row) == {"block_masses": 1}
     moved = mosaic_gpu.moved(jaxtemp.categorical, key, z, row)
-    assert moved == [512 * classes * jnp.dtype(dtype).itemsize + 4 * numbers]
+    logits = 512 * classes * jnp.dtype(dtype).itemsize
+    assert moved == [logits + 4 * numbers]
+
+    largest = functools.partial(jaxtemp.categorical, temperature=0, ties="index")
+    assert mosaic_gpu.count(largest, key, z) == {"greedy": 1}
+    assert mosaic_gpu.moved(largest, key, z) == [logits + 4 * 4 * 512]
 
 
 def test_one_row_of_unaligned_blocks_runs_in_the_xla_form():

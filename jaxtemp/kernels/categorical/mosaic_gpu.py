@@ -54,6 +54,8 @@ def by_block(
     """What `weigh((z, place), numbers)` gives for every block: `[..., blocks]` each."""
     batch, count = z.shape[:-1], -(-z.shape[-1] // WIDTH)
     rows, classes, tiles = _cut(z)
+    if tiles is None:
+        raise NotImplementedError(f"{rows} rows are too few for a tile")
     given = tuple(x.reshape(-1) for x in numbers)
     if rows > given[0].size:
         starts = jnp.tile(jnp.arange(count) * WIDTH, given[0].size)

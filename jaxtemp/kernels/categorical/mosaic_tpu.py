@@ -74,7 +74,7 @@ def block_masses(
     op = RowOp(
         start=(-jnp.inf,),
         read=None if known else _largest,
-        write=functools.partial(_sum_blocks, weigh, known),
+        write=functools.partial(_write_sums, weigh, known),
         finish=(lambda numbers, state: state) if find_top else None,
         placed=weigh is not None,
     )
@@ -95,9 +95,15 @@ def _largest(block: Block, numbers, state):
     return (jnp.maximum(state[0], block.max()),)
 
 
-def _sum_blocks(weigh, known: bool, block: Block, numbers, state):
+def _write_sums(weigh, known: bool, block: Block, numbers, state):
     scale, *limits = numbers
     top = limits.pop() if known else state[0]
+    sum_blocks(block, weigh, scale, top, limits)
+    return state
+
+
+def sum_blocks(block: Block, weigh, scale, top, limits=()) -> None:
+    """Store the sums of blocks of WIDTH of what `weigh` makes of a block's classes."""
     count = block.plan.chunk // WIDTH  # blocks of a chunk
     lane = lax.broadcasted_iota(jnp.int32, (block.plan.group, LANES), dimension=1)
 
@@ -124,7 +130,6 @@ def _sum_blocks(weigh, known: bool, block: Block, numbers, state):
             ref[block.rows, pl.ds(start, width)] = sums[:, :width]
 
     lax.fori_loop(0, pl.cdiv(block.results[0].shape[1], LANES), store, None)
-    return state
 
 
 def _put_sums(term: jax.Array, sums: jax.Array, lane: jax.Array, first) -> jax.Array:

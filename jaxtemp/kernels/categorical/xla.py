@@ -22,7 +22,7 @@ from ..._blocks import WIDTH, block_sums
 from ..._rows import upcast
 from ..._scale import exponent_scale
 
-_COLUMNS = 16  # a node is picked from so many at once, unrolled over columns
+COLUMNS = 16  # a node is picked from so many at once, unrolled over columns
 _CHUNK = 2**20  # numbers that many draws from one row may hold at once
 
 
@@ -51,7 +51,7 @@ class Tree:
         return children(self.logits, node, -jnp.inf)
 
     def part(self, parts, index) -> jax.Array:
-        """One part of a node's children, `[..., n, _COLUMNS]`, by its index."""
+        """One part of a node's children, `[..., n, COLUMNS]`, by its index."""
         return jnp.take_along_axis(parts, index[..., None, None], axis=-2)[..., 0, :]
 
 
@@ -112,25 +112,25 @@ def choose(
 ) -> tuple[jax.Array, jax.Array]:
     """An index along the last axis, by its weight, and the sum of the weights."""
     count = weights.shape[-1]
-    if count <= _COLUMNS:
-        return pick(weights, _uniform(keys, level, 0, weights), greedy)
-    short = -count % _COLUMNS
+    if count <= COLUMNS:
+        return pick(_columns(weights), uniform_of(keys, level, 0, weights), greedy)
+    short = -count % COLUMNS
     weights = jnp.pad(weights, [(0, 0)] * (weights.ndim - 1) + [(0, short)])
-    count = weights.shape[-1] // _COLUMNS
-    parts = weights.reshape(*weights.shape[:-1], count, _COLUMNS)
+    count = weights.shape[-1] // COLUMNS
+    parts = weights.reshape(*weights.shape[:-1], count, COLUMNS)
     sums = jnp.sum(parts, axis=-1)
-    part, total = pick(sums, _uniform(keys, level, 1, weights), greedy)
-    index, _ = pick(take(parts, part), _uniform(keys, level, 0, weights), greedy)
-    return part * _COLUMNS + index, total
+    part, total = pick(_columns(sums), uniform_of(keys, level, 1, weights), greedy)
+    columns = _columns(take(parts, part))
+    index, _ = pick(columns, uniform_of(keys, level, 0, weights), greedy)
+    return part * COLUMNS + index, total
 
 
-def pick(weights, u, greedy) -> tuple[jax.Array, jax.Array]:
+def pick(columns: list, u, greedy) -> tuple[jax.Array, jax.Array]:
     """The column that `u` in (0, 1] falls on, by its weight, and the sum of all.
 
     The heaviest comes last: the others' cumulative sum then has no large number to be
     rounded against, and small `u`, of which there are finer ones, belong to them.
     """
-    columns = [weights[..., i] for i in range(weights.shape[-1])]
     most, heaviest = columns[0], jnp.zeros_like(columns[0], jnp.int32)
     for i, weight in enumerate(columns[1:], 1):
         heaviest = jnp.where(weight > most, i, heaviest)
@@ -161,6 +161,11 @@ def children(nodes, index, fill) -> jax.Array:
     return jnp.where(place < count, found, fill)
 
 
-def _uniform(keys, level: int, step: int, like) -> jax.Array:
+def _columns(weights) -> list[jax.Array]:
+    return [weights[..., i] for i in range(weights.shape[-1])]
+
+
+def uniform_of(keys, level: int, step: int, like) -> jax.Array:
+    """The uniform number of a key by which a step of its way down is made."""
     counter = (jnp.uint32(level), jnp.uint32(step))
     return uniform(threefry(keys, counter), like.dtype)

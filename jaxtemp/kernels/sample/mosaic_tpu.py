@@ -1,9 +1,10 @@
-"""Draws from the likeliest classes on a TPU: one read of the logits for every draw.
+"""Draws from the likeliest classes on a TPU.
 
-The masses before a class come from the kernel of `categorical`, with the limits of what
-is kept. The first read also finds each row's largest logit, and the masses with and
-without min-p. Random bits are those of `xla.py`, and ids differ only where a sum's
-rounding decides.
+Rows that fit the chip's memory are read once and drawn from there. For longer ones
+every draw reads the logits once: the masses before a class come from the kernel of
+`categorical`, with the limits of what is kept, and the first read also finds each row's
+largest logit, and the masses with and without min-p. Random bits are those of `xla.py`,
+and ids differ only where a sum's rounding decides.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import jax.numpy as jnp
 
 from ..categorical.mosaic_tpu import BlockTree, block_masses, fits
 from ..categorical.xla import levels
+from . import resident_mosaic_tpu as resident
 from . import xla
 from .limits import Limits
 
@@ -24,7 +26,23 @@ def forward(z, *numbers, **params) -> tuple[jax.Array]:
     rows = z.size // max(z.shape[-1], 1)
     if not fits(z, rows) or z.shape[-1] > _EXACT:
         return xla.forward(z, *numbers, **params)
+    if resident.fits(z):
+        return _draw_in_place(z, *numbers, **params)
+    return by_reads(z, *numbers, **params)
+
+
+def by_reads(z, *numbers, **params) -> tuple[jax.Array]:
+    """The same, with a read of the logits for every draw."""
     return xla.draws(_Row, z, *numbers, **params)
+
+
+def _draw_in_place(
+    z, tau, value, own, top_p, min_p, key0, key1, *, use_k, use_p, use_min, first
+):
+    bound = (value, own) if use_k else None
+    scale, within = xla.opening(tau, bound, min_p if use_min else None)
+    keys, params = (key0, key1), {"use_p": use_p, "first": first}
+    return (resident.draws(z, scale, top_p, keys, within, **params),)
 
 
 class _Row(xla.Row):

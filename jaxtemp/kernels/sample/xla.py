@@ -23,7 +23,7 @@ from ..._scale import exponent_scale
 from ..categorical.xla import Tree, draw, levels
 from .limits import Limits, reach
 
-_ROUND = 3  # what the second counter says: other numbers than those of one draw
+ROUND = 3  # what the second counter says: other numbers than those of one draw
 
 Masses = tuple[jax.Array, ...]
 
@@ -101,11 +101,8 @@ def draws(
     use. `first` says that of equal classes those of the smallest index are kept first;
     otherwise all that equal the last one kept are kept too.
     """
-    scale = exponent_scale(tau)
-    within = Limits((value, own) if use_k else None, None)
-    if use_min:
-        scale = jnp.where(jnp.isnan(min_p), jnp.nan, scale)
-        within = within._replace(reach=reach(min_p, scale))
+    bound = (value, own) if use_k else None
+    scale, within = opening(tau, bound, min_p if use_min else None)
     row, masses, mass = kind.read(z, scale, within)
     if not use_p:
         return (_draw(row.tree(masses, within), (key0, key1), 0),)
@@ -131,6 +128,15 @@ def draws(
     return (ids,)
 
 
+def opening(tau, bound, least) -> tuple[jax.Array, Limits]:
+    """1/τ, and what a row keeps before any draw; a NaN among them spoils the row."""
+    scale = exponent_scale(tau)
+    if least is None:
+        return scale, Limits(bound, None)
+    scale = jnp.where(jnp.isnan(least), jnp.nan, scale)
+    return scale, Limits(bound, reach(least, scale))
+
+
 def total(masses: Masses) -> jax.Array:
     """The mass of each row."""
     return jnp.sum(masses[-1], axis=-1)
@@ -154,5 +160,5 @@ def _at(z, ids, first: bool) -> tuple[jax.Array, jax.Array]:
 
 
 def _draw(tree: Tree, keys, attempt) -> jax.Array:
-    words = threefry(keys, (jnp.uint32(attempt), jnp.uint32(_ROUND)))
+    words = threefry(keys, (jnp.uint32(attempt), jnp.uint32(ROUND)))
     return draw(tree, tuple(word[..., None] for word in words), None)[..., 0]
