@@ -20,7 +20,13 @@ WIDE = """() => {
     .map((node) => node.outerHTML.slice(0, 120)).slice(0, 3)
     .concat("wider than the page");
 }"""
+# Also of what is laid out only when it comes into view.
 VIOLATIONS = """async () => {
+  const all = new CSSStyleSheet();
+  all.replaceSync("* { content-visibility: visible !important }");
+  document.adoptedStyleSheets.push(all);
+  const frame = () => new Promise(requestAnimationFrame);
+  await frame().then(frame);
   const found = await axe.run(document, { resultTypes: ["violations"] });
   return found.violations.map(({ id, help, nodes }) =>
     ({ id, help, nodes: nodes.slice(0, 3).map((node) => node.html.slice(0, 200)) }));
@@ -78,6 +84,13 @@ def test_a_page_is_sound(address, scheme, tabs, axe):
         tab.page.evaluate(axe)
         found = tab.page.evaluate(VIOLATIONS)
         assert not found, json.dumps(found, indent=1, ensure_ascii=False)
+
+
+def test_a_link_into_a_page_leads_to_its_place(tabs):
+    tab = tabs["light"]
+    tab.open("/learn/boltzmann/#three-regimes", WIDTHS[1])
+    tab.page.wait_for_timeout(500)
+    assert 0 < tab.page.locator("#three-regimes").bounding_box()["y"] < 150
 
 
 def test_axe_is_here(axe):
