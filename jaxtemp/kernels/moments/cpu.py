@@ -74,8 +74,8 @@ class _Passes:
         fence = lax.optimization_barrier
         self.z, self.tau, self.top = fence((self.z, self.tau, self.top))
         # A fence of its own: a pass that is not needed must not need its numbers.
-        z, *numbers = fence((self.z, *numbers))
-        return reduce(term(_terms(upcast(z) - self.top, self.tau), *numbers))
+        z, *fenced = fence((self.z, *numbers))
+        return reduce(term(_terms(upcast(z) - self.top, self.tau), *fenced))
 
     def rest(self) -> jax.Array:
         """The sum of e^u without one maximum's own term, which is in one block.
