@@ -22,7 +22,6 @@ from jaxtemp.kernels.kth import mosaic_tpu as kth
 from jaxtemp.kernels.moments import mosaic_tpu as moments
 from jaxtemp.kernels.sample import mosaic_tpu as sample
 from jaxtemp.kernels.softmax import mosaic_tpu as softmax
-from tests import cases
 from tests.kernels.draws import KINDS
 
 # Every kernel, and its operands: logits or what is like them, numbers of rows.
@@ -96,8 +95,10 @@ def on_cpu(monkeypatch, *kernels) -> None:
         monkeypatch.setitem(kernel._forms, ("cpu", "mosaic_tpu"), form)
 
 
-def rows_of(dtype: str, classes: int, count: int) -> cases.Rows:
+def rows_of(dtype: str, classes: int, count: int):
     """Rows over all temperatures, masked by -inf alone."""
+    from tests import cases  # needs mpmath, which whoever compiles for a TPU may lack
+
     rows = cases.random_rows(dtype, classes, count)
     if rows.where is None:
         return rows
