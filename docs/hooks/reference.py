@@ -75,7 +75,11 @@ def _summary(value) -> str:
 
 
 def _page(title: str, description: str, *parts: str) -> str:
-    head = f'---\ntitle: "{title}"\ndescription: "{_plain(description)}"\n---'
+    # Who searches for a name wants its page, before all that mention it.
+    head = (
+        f'---\ntitle: "{title}"\ndescription: "{_plain(description)}"\n'
+        "search: { boost: 4 }\n---"
+    )
     return "\n\n".join([head, *parts, ""])
 
 

@@ -102,12 +102,12 @@ def test_temperature_shows_the_librarys_numbers(open_widget, edit):
         assert float(state["tau"]) == tau
         p = jaxtemp.softmax(z, tau)
         close(state["probabilities"], p)
-        assert widget.root.locator("td.widget-bar").all_inner_texts() == [
+        assert widget.root.locator("td.widget-bar").all_text_contents() == [
             shown(float(x)) for x in p
         ]
         expected = quantities(z, tau)
         close([state[name] for name in expected], list(expected.values()))
-        texts = widget.root.locator(".widget-panel output").all_inner_texts()
+        texts = widget.root.locator(".widget-panel output").all_text_contents()
         assert texts == [shown(x) for x in expected.values()]
 
 
@@ -170,9 +170,9 @@ def test_filters_keep_what_the_library_keeps(open_widget, tied):
 def test_the_order_of_filters_and_temperature_matters(open_widget):
     widget = open_widget("filters")
     assert sum(widget.state["kept"]) > sum(widget.state["other"])
-    text = widget.root.locator("p output").inner_text()
+    text = widget.root.locator("p output").text_content()
     assert text == "5 of 10 classes are kept; in the other order 3."
-    assert widget.root.locator(".widget-cut").all_inner_texts() == ["cut by top-p"] * 5
+    assert widget.root.locator(".widget-cut").all_text_contents() == ["cut by top-p"] * 5
 
 
 def test_relaxed_draws_are_the_librarys(open_widget):
