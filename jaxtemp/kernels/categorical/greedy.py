@@ -9,6 +9,7 @@ beforehand.
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +18,8 @@ from jax import lax
 from ..._blocks import WIDTH, block_maxima, row_sum
 from ..._rows import upcast
 from . import xla
+
+EXACT = 2**24  # up to here a class has an exact float32
 
 
 def forward(z, tau, key0, key1, *, first: bool) -> tuple[jax.Array]:
@@ -71,3 +74,18 @@ def _first(x, top) -> tuple[jax.Array, jax.Array]:
     place = lax.broadcasted_iota(jnp.int32, x.shape, x.ndim - 1)
     ids = jnp.min(jnp.where(equal, place, x.shape[-1] - 1), axis=-1)
     return ids, jnp.sum(equal, axis=-1, dtype=jnp.int32) > 1
+
+
+def settle(found, key0, draw: Callable[[], jax.Array], *, first: bool) -> jax.Array:
+    """One id for every key, of what a kernel found; `draw` where a tie is drawn for.
+
+    What it found of every row: the largest logit, its first class, how many have it,
+    and NaNs, all as numbers of one type.
+    """
+    top, place, ties, bad = found
+    some = jnp.isfinite(top) & (bad == 0)
+    ids = jnp.where(some, place.astype(jnp.int32), -1)
+    ids = jnp.broadcast_to(ids[..., None], key0.shape)
+    if first:
+        return ids
+    return lax.cond(jnp.any(some & (ties > 1)), draw, lambda: ids)

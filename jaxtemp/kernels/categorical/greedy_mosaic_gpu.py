@@ -8,35 +8,28 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
 from .._masses import Numbers, largest, spread, total
 from .._row_program import Program, cut, run
-from . import mosaic_gpu, xla
+from . import greedy, mosaic_gpu, xla
 
-_EXACT = 2.0**24  # up to here a class has an exact float32
+_NONE = float(greedy.EXACT)  # for a class where there is none
 
 
 def forward(z, tau, key0, key1, *, first: bool) -> tuple[jax.Array] | None:
     """See `greedy.forward`; `None` for rows that are too few."""
     program = Program(_largest, _merge, finish=_finish, placed=True)
     tiles = cut(program, z)
-    if tiles is None or z.shape[-1] > _EXACT:
+    if tiles is None or z.shape[-1] > greedy.EXACT:
         return None
     found = run(program, tiles, (z,), (), name="greedy", row_results=4, exponentials=0)
-    top, place, ties, bad = found
-    some = jnp.isfinite(top) & (bad == 0)
-    ids = jnp.where(some, place.astype(jnp.int32), -1)
-    ids = jnp.broadcast_to(ids[..., None], key0.shape)
-    if first:
-        return (ids,)
 
     def draw():
         operands = z, tau, key0, key1
         drawn = mosaic_gpu.forward(*operands, first=first)
         return (drawn or xla.forward(*operands, first=first))[0]
 
-    return (lax.cond(jnp.any(some & (ties > 1)), draw, lambda: ids),)
+    return (greedy.settle(found, key0, draw, first=first),)
 
 
 def _largest(tile, numbers) -> Numbers:
@@ -45,7 +38,7 @@ def _largest(tile, numbers) -> Numbers:
     z, place = tile
     top = largest(z)
     equal = z == spread(top, z)
-    first = -largest(jnp.where(equal, -place.astype(z.dtype), -_EXACT))
+    first = -largest(jnp.where(equal, -place.astype(z.dtype), -_NONE))
     ties, nans = (total(jnp.where(x, 1.0, 0.0)) for x in (equal, z != z))
     return top, first, ties, nans
 
@@ -55,8 +48,8 @@ def _merge(a: Numbers, b: Numbers, numbers) -> Numbers:
     del numbers
     (top, first, ties, nans), (other, place, more, beside) = a, b
     most = jnp.maximum(top, other)
-    first = jnp.where(top == most, first, _EXACT)
-    place = jnp.where(other == most, place, _EXACT)
+    first = jnp.where(top == most, first, _NONE)
+    place = jnp.where(other == most, place, _NONE)
     ties = jnp.where(top == most, ties, 0.0) + jnp.where(other == most, more, 0.0)
     return most, jnp.minimum(first, place), ties, nans + beside
 

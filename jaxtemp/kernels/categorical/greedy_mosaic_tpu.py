@@ -8,35 +8,26 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
 from .._mosaic_tpu import RowOp, over_rows, supported
 from .._mosaic_tpu_block import Block
 from . import greedy, mosaic_tpu
 
-_EXACT = 2**24  # up to here a class has an exact float32
-
 
 def forward(z, tau, key0, key1, *, first: bool) -> tuple[jax.Array]:
     """One id for every key: `[..., n]` for keys `[..., n]`, -1 where none can be."""
-    if not supported(z) or z.shape[-1] > _EXACT:
+    if not supported(z) or z.shape[-1] > greedy.EXACT:
         return greedy.forward(z, tau, key0, key1, first=first)
     start = -jnp.inf, 0.0, 0.0, 0.0
     op = RowOp(start, _read, finish=lambda numbers, state: state, placed=True)
     _, found = over_rows(
         op, (z,), (tau,), columns=len(start), shared=True, name="greedy"
     )
-    top, place, ties, bad = found
-    some = jnp.isfinite(top) & (bad == 0)
-    ids = jnp.where(some, place.astype(jnp.int32), -1)
-    ids = jnp.broadcast_to(ids[..., None], key0.shape)
-    if first:
-        return (ids,)
 
     def draw():
         return mosaic_tpu.forward(z, tau, key0, key1, first=first)[0]
 
-    return (lax.cond(jnp.any(some & (ties > 1)), draw, lambda: ids),)
+    return (greedy.settle(found, key0, draw, first=first),)
 
 
 def _read(block: Block, numbers, state):

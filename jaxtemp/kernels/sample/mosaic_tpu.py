@@ -12,19 +12,18 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+from ..categorical.greedy import EXACT
 from ..categorical.mosaic_tpu import BlockTree, block_masses, fits
 from ..categorical.xla import levels
 from . import resident_mosaic_tpu as resident
 from . import xla
 from .limits import Limits
 
-_EXACT = 2**24  # up to here a class has an exact float32
-
 
 def forward(z, *numbers, **params) -> tuple[jax.Array]:
     """One id a row, -1 where none can be; see `xla.draws`."""
     rows = z.size // max(z.shape[-1], 1)
-    if not fits(z, rows) or z.shape[-1] > _EXACT:
+    if not fits(z, rows) or z.shape[-1] > EXACT:
         return xla.forward(z, *numbers, **params)
     if resident.fits(z):
         return _draw_in_place(z, *numbers, **params)
