@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.special import gammaln, logsumexp
 
 from jaxtemp.random.concrete import (
     BinaryConcrete,
@@ -60,6 +61,26 @@ def test_density_of_many_rows_is_that_of_few():
     few = densities(z, TAUS, x, np.ones(z.shape, bool))
     for a, b in zip(found, few, strict=True):
         np.testing.assert_allclose(a, np.tile(b, 1000), rtol=2e-6, atol=1e-4)
+
+
+@pytest.mark.parametrize("classes", [4095, 4096, 5001])
+def test_density_of_long_rows_is_that_in_float64(classes):
+    rng = np.random.default_rng(classes)
+    tau = np.array([0.5, 0.7, 1.0, 2.0], np.float32)
+    z = 3 * rng.normal(size=(len(tau), classes)).astype(np.float32)
+    x = truth.gumbel_points(z, tau, rng)
+    y = np.exp(x)
+    found = (
+        jax.jit(lambda z, tau, x: ExpConcrete(z, tau).log_prob(x))(z, tau, x),
+        jax.jit(lambda z, tau, y: Concrete(z, tau).log_prob(y))(z, tau, y),
+    )
+    points = x, np.log(np.float64(y))
+    for density, point, simplex in zip(found, points, (0, 1), strict=True):
+        w = z - np.float64(tau)[:, None] * point
+        each = w - logsumexp(w, axis=-1, keepdims=True) - simplex * point
+        total = gammaln(classes) + (classes - 1) * np.log(np.float64(tau))
+        room = 1e-6 * (np.abs(each).sum(-1) + np.abs(point).sum(-1) + total)
+        assert (np.abs(density - (total + each.sum(-1))) < room).all()
 
 
 def test_masked_classes_are_not_there_and_what_is_beneath_is_not_used():
