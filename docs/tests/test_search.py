@@ -1,4 +1,6 @@
-"""The search box finds the page of every public name."""
+"""The search box finds the page of every public name, and answers every letter."""
+
+from string import ascii_lowercase
 
 import pytest
 
@@ -37,7 +39,7 @@ def page(browser, origin):
     page.goto(origin)
     page.locator("[data-md-component=search-query]").click()
     yield page
-    page.context.close()
+    page.close()
 
 
 def test_search_finds_every_public_name(page):
@@ -52,3 +54,12 @@ def test_search_finds_every_public_name(page):
 
 def test_search_does_not_find_what_is_not_there(page):
     assert page.evaluate(FIND, ["nosuchname", "", 1000]) == []
+
+
+def test_search_answers_every_letter(page):
+    failed = []
+    page.on("console", lambda message: failed.append(message.text))
+    for letter in ascii_lowercase:
+        # A letter is the beginning of many words, and the index is asked for them all.
+        assert page.evaluate(FIND, [letter, "", 100])
+        assert failed == []
