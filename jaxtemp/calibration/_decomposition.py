@@ -96,7 +96,7 @@ def brier_decomposition(
 def _brier_decomposition(probs, labels, bins, binning) -> BrierDecomposition:
     columns = sort_into_bins(*every_class(probs, labels), bins, binning)
     rows = len(columns.forecasts)
-    counts = columns.counts()
+    counts = columns.counts().astype(columns.forecasts.dtype)
     mean = columns.sums(columns.forecasts) / jnp.maximum(counts, 1)
     frequency = columns.sums(columns.events) / jnp.maximum(counts, 1)
     base = jnp.mean(columns.events, axis=0)[:, None]

@@ -234,8 +234,10 @@ def _classwise_calibration_error(probs, labels, bins, binning) -> jax.Array:
 @_compiled
 def _maximum_calibration_error(probs, labels, bins, binning) -> jax.Array:
     columns = sort_into_bins(*top_label(probs, labels), bins, binning)
-    # An empty bin has no excess.
-    return jnp.max(jnp.abs(columns.excess()) / jnp.maximum(columns.counts(), 1))
+    excess = columns.excess()
+    # An empty bin has none.
+    rows = jnp.maximum(columns.counts(), 1).astype(excess.dtype)
+    return jnp.max(jnp.abs(excess) / rows)
 
 
 def mean_error(

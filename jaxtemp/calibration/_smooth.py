@@ -66,7 +66,7 @@ def smooth_error(forecasts: jax.Array, events: jax.Array) -> jax.Array:
     residuals = events.astype(forecasts.dtype) - forecasts
     masses = _shared_out(forecasts, residuals) / len(forecasts)
     cosines = jax.scipy.fft.dct(masses)
-    frequencies = math.pi * jnp.arange(_POINTS)
+    frequencies = math.pi * jnp.arange(_POINTS, dtype=forecasts.dtype)
 
     def error(width: jax.Array) -> jax.Array:
         damping = jnp.exp(-((frequencies * width) ** 2) / 2)

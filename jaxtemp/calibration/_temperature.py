@@ -224,7 +224,8 @@ def _first_step(sample: Sample, edges: _Edges) -> jax.Array:
     allowed = z != -jnp.inf
     deviation = (z - edges.top[:, None] - edges.mean[:, None]) / size[:, None]
     square = jnp.where(allowed, deviation**2, 0)
-    spread = sample.total(jnp.sum(square, axis=-1) / jnp.sum(allowed, axis=-1))
+    count = jnp.sum(allowed, axis=-1).astype(z.dtype)
+    spread = sample.total(jnp.sum(square, axis=-1) / count)
     excess = sample.total((edges.own - edges.mean) / size)
     info = jnp.finfo(z.dtype)
     return jnp.clip(unit * (spread / excess), info.tiny, info.max)
@@ -261,7 +262,7 @@ def _row_edges(z: jax.Array, labels: jax.Array) -> tuple[jax.Array, ...]:
     wide = upcast(z)
     top = jnp.max(wide, axis=-1, keepdims=True)
     allowed = wide != -jnp.inf  # a NaN is, so that it shows
-    count = jnp.sum(allowed, axis=-1)
+    count = jnp.sum(allowed, axis=-1).astype(top.dtype)
     ties = jnp.sum(wide == top, axis=-1).astype(top.dtype)
     own = upcast(labelled(z, labels)) - top[:, 0]
     # Divided first, or the sum of a row might overflow.

@@ -184,4 +184,4 @@ def _one_hot(x: jax.Array) -> jax.Array:
     top = jnp.max(x, axis=-1, keepdims=True)
     place = lax.broadcasted_iota(jnp.int32, x.shape, x.ndim - 1)
     first = jnp.where(x == top, place, x.shape[-1]).min(axis=-1, keepdims=True)
-    return jnp.where(jnp.isfinite(top), place == first, jnp.nan)
+    return jnp.where(jnp.isfinite(top), (place == first).astype(x.dtype), jnp.nan)

@@ -188,7 +188,13 @@ def _balance(score, tau, steps: int, tolerance) -> tuple[jax.Array, jax.Array]:
         a = jnp.where(moving[..., None, None], best, a)
         t = jnp.where(moving, colder, t)
         # A NaN is not worth another step.
-        return step + 1, a, t, taken + moving, moving & ~done & ~jnp.isnan(error)
+        return (
+            step + 1,
+            a,
+            t,
+            taken + moving.astype(taken.dtype),
+            moving & ~done & ~jnp.isnan(error),
+        )
 
     def unfinished(state):
         return (state[0] < steps) & jnp.any(state[4])

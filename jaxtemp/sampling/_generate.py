@@ -131,7 +131,7 @@ def generate(
         new, chain_state = _draw(chain, keys, logits, now, given, due)
         kept = due & (new >= 0)
         here = jnp.arange(now.tokens.shape[-1]) == now.lengths[..., None]
-        lengths = now.lengths + kept
+        lengths = now.lengths + kept.astype(now.lengths.dtype)
         stopped = due & ((new < 0) | jnp.isin(new, eos_ids) | (lengths == last))
         return _Progress(
             step=now.step + 1,

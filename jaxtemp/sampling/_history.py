@@ -99,7 +99,7 @@ def _repeats(packed: jax.Array, limit: jax.Array) -> jax.Array:
         step, before, alike, length = state
         last = lax.dynamic_index_in_dim(packed, slots - 1 - step, axis=-1)
         alike &= (before == last) & (last >= 0) & (step < limit)
-        return step + 1, _later(before, 1), alike, length + alike
+        return step + 1, _later(before, 1), alike, length + alike.astype(length.dtype)
 
     # Made from the tokens, so that they vary over a mesh as the tokens do.
     alike, length = packed >= -1, packed * 0

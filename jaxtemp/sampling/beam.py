@@ -358,7 +358,7 @@ def _take(leaf: jax.Array, index: jax.Array) -> jax.Array:
 
 def _scored(ended: _Beams, tokens: jax.Array, alpha: jax.Array) -> _Beams:
     """Sequences of so many tokens, with the scores that they end with."""
-    return ended._replace(scores=ended.log_probs / tokens**alpha)
+    return ended._replace(scores=ended.log_probs / tokens.astype(alpha.dtype) ** alpha)
 
 
 def _gumbel(keys: jax.Array, step: ArrayLike, like: jax.Array) -> jax.Array:

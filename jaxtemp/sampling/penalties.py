@@ -147,7 +147,7 @@ def frequency(logits: ArrayLike, tokens: ArrayLike, penalty: ArrayLike) -> jax.A
     logits, tokens = _arguments.logits_and_tokens(logits, tokens)
     shift = _arguments.row("penalty", penalty, logits, _SHIFT)
     counts = _history.counts(tokens, logits.shape[-1])
-    return _penalised(logits, lambda z: z - shift * counts)
+    return _penalised(logits, lambda z: z - shift * counts.astype(z.dtype))
 
 
 def dry(
@@ -214,7 +214,8 @@ def dry(
     exponent = _history.continuations(packed, limit, classes) - allowed
     spared = np.isin(np.arange(classes), [w[0] for w in words if len(w) == 1])
     repeats = (exponent >= 0) & ~spared
-    penalty = multiplier * base ** jnp.where(repeats, exponent, 0)
+    power = jnp.where(repeats, exponent, 0).astype(base.dtype)
+    penalty = multiplier * base**power
     return _penalised(logits, lambda z: z - jnp.where(repeats, penalty, 0))
 
 

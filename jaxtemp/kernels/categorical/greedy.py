@@ -47,7 +47,7 @@ def _few(z) -> tuple[jax.Array, jax.Array, jax.Array]:
     count = jnp.zeros(top.shape, jnp.int32)
     for k in reversed(range(len(columns))):
         equal = columns[k] == top
-        ids, count = jnp.where(equal, k, ids), count + equal
+        ids, count = jnp.where(equal, k, ids), count + equal.astype(jnp.int32)
     some = jnp.isfinite(top)
     unordered = jnp.isnan(functools.reduce(jnp.add, map(upcast, columns)))
     return jnp.where(some, ids, -1), (count > 1) & some, unordered

@@ -139,7 +139,7 @@ def pick(columns: list, u, greedy) -> tuple[jax.Array, jax.Array]:
     reached, below = jnp.zeros_like(most), jnp.zeros_like(heaviest)
     for i, weight in enumerate(columns):
         reached = reached + jnp.where(heaviest == i, 0, weight)
-        below = below + (reached <= u * total)
+        below = below + (reached <= u * total).astype(below.dtype)
     chosen = jnp.where(u * total < reached, below, heaviest)
     if greedy is not None:
         lowest = heaviest

@@ -80,7 +80,8 @@ def reinmax(
 def _surrogate(rows: Folded, ids: jax.Array, rate: jax.Array) -> jax.Array:
     once = jnp.ones_like(rate)
     log_p = _relaxed.log_probabilities(rows)
-    mixed = (_relaxed.is_drawn(ids, rows) + _relaxed.relaxed(rows, 0.0, rate)) / 2
+    relaxed = _relaxed.relaxed(rows, 0.0, rate)
+    mixed = (_relaxed.is_drawn(ids, rows).astype(relaxed.dtype) + relaxed) / 2
     # The noise that makes the mixture of the probabilities, so that a relaxed draw has
     # its Jacobian. Where a class is so unlikely that the noise would be as large as
     # what it rounds, there is none, and the class stays out.

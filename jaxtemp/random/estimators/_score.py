@@ -71,7 +71,7 @@ def reinforce(f: Loss, samples: int = 2) -> Estimate:
         losses = jax.vmap(lambda ids: loss_at(f, rows, ids))(ids)
         log_p = _relaxed.log_probabilities(rows)
         scores = jax.vmap(log_probability, (None, 0, 0))(log_p, ids, losses)
-        total = jnp.sum(losses, axis=0) * (samples > 1)
+        total = jnp.sum(losses, axis=0) * float(samples > 1)
         # f_k less the mean of the others is K / (K - 1) times f_k less the mean of all.
         advantage = (samples * losses - total) / max(samples - 1, 1)
         through = (lax.stop_gradient(advantage) * scores).astype(losses.dtype)
