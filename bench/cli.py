@@ -31,6 +31,7 @@ from bench import (
     report,
     results,
     sample,
+    scaling,
     softmax,
 )
 from bench.bandwidth import bandwidth
@@ -40,7 +41,7 @@ from bench.timing import Plan
 
 MODULES = (
     *(softmax, categorical, sample, gumbel_softmax, concrete),
-    *(cross_entropy, linear_cross_entropy, fit_temperature),
+    *(cross_entropy, linear_cross_entropy, fit_temperature, scaling),
 )
 OPS: dict[str, Op] = {op.name: op for module in MODULES for op in module.OPS}
 RESULTS = Path(__file__).resolve().parent / "results"

@@ -142,10 +142,12 @@ def seconds(entry: Record) -> str:
 def scratch(entry: Record) -> str:
     """Scratch memory, and whether a promise of it is kept."""
     count = entry["temp_bytes"]
-    if count is None:
-        return "-"
-    size = f"{count / 1e6:.1f} MB" if count >= 1e5 else f"{count / 1e3:.1f} kB"
-    return size + _MET[entry["met"]]
+    return "-" if count is None else size(count) + _MET[entry["met"]]
+
+
+def size(count: int) -> str:
+    """Bytes, in the unit that suits."""
+    return f"{count / 1e6:.1f} MB" if count >= 1e5 else f"{count / 1e3:.1f} kB"
 
 
 def ratio(entry: Record | None) -> str:

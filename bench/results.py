@@ -27,7 +27,8 @@ schema 3, times in seconds, sizes in bytes, UTC:
     cases       a list of
         mode          "forward" | "value_and_grad" | "backward" (the gradient alone) |
                       of a sampler "draw" | "greedy" | "top_p" | "top_k" |
-                      "all" (top_k, top_p, min_p) | "all_per_row"
+                      "all" (top_k, top_p, min_p) | "all_per_row" |
+                      of `scaling` the op
         rows, classes
         dtype         of the logits
         temperature   "row" (float32 [rows]) | "scalar" (float32 []) | "zero"

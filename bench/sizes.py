@@ -34,6 +34,7 @@ class Sizes(NamedTuple):
         greedy: Of draws at τ = 0.
         top_k: Of draws by top-k.
         filters: Of draws by several filters.
+        scaling: Of each op whose time is followed along the classes and the rows.
         quick: Those that only show that everything works.
         check_first: Whether ours is checked at the quick sizes before a full run.
     """
@@ -46,6 +47,7 @@ class Sizes(NamedTuple):
     greedy: tuple[Typed, ...]
     top_k: tuple[Typed, ...]
     filters: tuple[Typed, ...]
+    scaling: tuple[Size, ...]
     quick: tuple[Size, ...]
     check_first: bool
 
@@ -55,6 +57,11 @@ def _modes(sizes: tuple[Size, ...], *names: str) -> dict[str, tuple[Size, ...]]:
 
 
 HEADLINE = ((8, 32000), (64, 32000), (8, 131072), (64, 131072))
+# At 32 rows from few classes to a million, at 32 000 classes from one row to 512.
+_SCALING = (
+    *((32, v) for v in (128, 512, 2048, 8192, 32000, 131072, 1_000_000)),
+    *((rows, 32000) for rows in (1, 2, 8, 128, 512)),
+)
 _FEW_CPU = ((65536, 8), (2048, 1024), (32, 131072))
 _CPU_FILTERS = tuple((*size, "float32") for size in (*HEADLINE, (65536, 8)))
 _CPU_DRAWS = (
@@ -88,6 +95,7 @@ _CPU = Sizes(
     greedy=_CPU_DRAWS,
     top_k=(),
     filters=_CPU_FILTERS,
+    scaling=_SCALING,
     quick=((64, 8), (4, 1000)),
     check_first=False,
 )
@@ -113,6 +121,7 @@ _ACCELERATOR = Sizes(
     greedy=((64, 131072, "float32"), *_LARGE),
     top_k=((64, 131072, "float32"), *_LARGE),
     filters=((8, 32000, "float32"), _LARGE[0]),
+    scaling=_SCALING,
     # Rows that fill no tile, classes that end in the middle of one.
     quick=((64, 8), (130, 4099), (3, 131071)),
     check_first=True,

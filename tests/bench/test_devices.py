@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from bench import cli, harness, sizes, timing, torch_side
+from bench import cli, harness, scaling, sizes, timing, torch_side
 from bench.cases import Case
 from tests.bench.fakes import quick_sizes
 
@@ -258,3 +258,21 @@ def test_the_plan_of_an_accelerator_waits_once_a_sample():
         assert cli.PLANS[platform].fence_each is False
         assert cli.PLANS[platform].min_rounds >= 11
     assert timing.Plan().fence_each is True
+
+
+def test_scaling_follows_each_op_along_the_classes_and_the_rows():
+    for op in scaling.MODES:
+        cases = [
+            c for c in cli.OPS["scaling"].cases("cpu", quick=False) if c.mode == op
+        ]
+        assert {c.classes for c in cases if c.rows == 32} >= {128, 1_000_000}
+        assert {c.rows for c in cases if c.classes == 32_000} >= {1, 32, 512}
+        assert len(set(cases)) == len(cases)
+
+
+def test_a_case_of_scaling_is_the_work_of_its_op(workload):
+    work = workload("scaling", "sample", "cpu")
+    assert work.case == Case("sample", 8, 256, "float32")
+    ours, *peers, _ = (c.expression for c in work.contenders)
+    assert ours == "jaxtemp.sample(key, z, τ, top_p=0.9)"
+    assert len(peers) == 2
