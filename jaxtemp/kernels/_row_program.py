@@ -181,7 +181,7 @@ def _reduce(block, program, known) -> Numbers:
         return merge(so_far, program.partial(block.own_tile(k), known))
 
     first = program.partial(block.own_tile(0), known)
-    return block.together(block.loop(1, step, first), merge, slot=0)
+    return block.together(block.loop(1, step, first), merge)
 
 
 def _write(block, emit, known, statistics) -> Numbers:
@@ -194,4 +194,4 @@ def _write(block, emit, known, statistics) -> Numbers:
         return tuple(x + y for x, y in zip(a, b, strict=True))
 
     sums = block.loop(1, lambda k, so_far: add(so_far, write(k)), write(0))
-    return block.together(sums, add, slot=1) if sums else sums
+    return block.together(sums, add) if sums else sums

@@ -2,7 +2,8 @@
 
 A warpgroup is 128 threads in four warps of 32 lanes. A tile is `rows` by `columns`, and
 every row of it belongs to `lanes` threads: so a reduction along a row stays inside a
-warp, or inside the warpgroup where a row has all of it.
+warp, or inside the warpgroup where a row has all of it. Where several warpgroups share
+a row, each cuts its tile of it in `parts`, one for each warp.
 
 The chip is no argument: Hopper and Blackwell have the same registers, threads and
 widest load. The limits below come from what ptxas makes of the kernels, not from
@@ -19,6 +20,7 @@ from . import _mosaic_gpu
 
 _THREADS = 128
 _WARP = 32
+_WARPS = _THREADS // _WARP
 _WIDEST_LOAD = 16  # bytes that one thread loads at once
 
 # Float32 numbers of all arrays that a thread holds at most. With 512 threads each has
@@ -52,7 +54,8 @@ class Tiles:
         lanes: Threads that share a row.
         vector: Neighbouring classes that a thread loads at once.
         columns: Classes of a tile.
-        warpgroups: Warpgroups of a block, each with tiles of its own.
+        warpgroups: Warpgroups of a block, each with tiles of its own; several
+            share one row.
         steps: Tiles that a warpgroup reads, one after the other.
         held: Whether they stay in registers, so that a row is read once.
         exact: Whether the tiles of a row cover no class twice.
@@ -67,16 +70,26 @@ class Tiles:
     held: bool
     exact: bool
 
+    @property
+    def parts(self) -> int:
+        """In how many parts a tile's one row is cut, so that each is a row of its own.
+
+        Pallas gives all warpgroups of a block the same memory to reduce across warps,
+        and nothing keeps one from writing while another reads.
+        """
+        return _WARPS if self.warpgroups > 1 else 1
+
     def layout(self) -> Any:
         """Where the numbers of a tile are, by warp, lane and register."""
         plgpu = _mosaic_gpu.plgpu()
-        width = self.lanes * self.vector
-        rows = _THREADS // self.lanes
-        if self.lanes == _THREADS:
+        lanes = self.lanes // self.parts
+        width = lanes * self.vector
+        rows = _THREADS // lanes
+        if lanes == _THREADS:
             tiles, warp, lane = ((1, width), (width // 4,), (self.vector,)), -3, (-2,)
-        elif self.lanes == _WARP:
+        elif lanes == _WARP:
             tiles, warp, lane = ((4, width), (self.vector,)), -3, (-2,)
-        elif self.lanes > 1:
+        elif lanes > 1:
             tile = (rows, width), (rows // 4, width), (self.vector,)
             tiles, warp, lane = tile, -5, (-3, -2)
         else:
@@ -125,8 +138,9 @@ def choose(
     if columns > classes:
         steps, columns = 2, _columns(classes, 2, width)
     each = arrays * steps * columns // lanes
+    stacked = _stacked(rows * lanes // _THREADS, each) if warpgroups == 1 else 1
     return Tiles(
-        rows=_THREADS // lanes * _stacked(rows * lanes // _THREADS, each),
+        rows=_THREADS // lanes * stacked,
         lanes=lanes,
         vector=vector,
         columns=columns,

@@ -28,19 +28,37 @@ def form(kernel):
 
 
 @contextlib.contextmanager
+def interpreter():
+    """Interpret all that is called here."""
+    from jax.experimental.pallas import mosaic_gpu as plgpu
+
+    def load_parts(ref, layout, shape):
+        del layout
+        return plgpu.load(ref, optimized=False).reshape(shape)
+
+    def store_parts(ref, value):
+        plgpu.store(ref, value.reshape(-1), optimized=False)
+
+    with pytest.MonkeyPatch.context() as patch:
+        # It knows no reference in another shape.
+        patch.setattr(_mosaic_gpu, "load_parts", load_parts)
+        patch.setattr(_mosaic_gpu, "store_parts", store_parts)
+        with plgpu.force_gpu_interpret_mode(plgpu.InterpretGPUParams()):
+            yield
+
+
+@contextlib.contextmanager
 def interpreted(kernels):
     """Run kernels, wherever an op calls them outside `jit`, in the interpreter."""
-    from jax.experimental.pallas import mosaic_gpu as plgpu
 
     def run(kernel, *operands, implementation, **params):
         del implementation
         return list(form(kernel)(*operands, **params))
 
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, interpreter():
         for kernel in kernels:
             patch.setattr(kernel.primitive, "impl", functools.partial(run, kernel))
-        with plgpu.force_gpu_interpret_mode(plgpu.InterpretGPUParams()):
-            yield
+        yield
 
 
 def _lowered(f, arguments) -> str:

@@ -5,6 +5,7 @@ import itertools
 import pytest
 
 from jaxtemp.kernels._tiles import blocks, choose
+from tests.kernels import mosaic_gpu
 
 ROWS = (1, 3, 4, 9, 128, 129, 4096)
 CLASSES = (1, 2, 3, 7, 8, 100, 127, 128, 129, 1000, 2048, 2056, 8200, 32_000, 50_257)
@@ -77,6 +78,19 @@ def test_rows_are_read_once_as_long_as_four_warpgroups_hold_them(classes, arrays
     tiles = choose(512, classes, 2, arrays=arrays)
     assert tiles is not None
     assert tiles.held == held
+
+
+@mosaic_gpu.needed
+@pytest.mark.parametrize("classes", [16_384, 32_768, 50_257, 262_144])
+@pytest.mark.parametrize("once", [False, True])
+def test_warpgroups_of_a_block_reduce_within_their_warps(classes, once):
+    """Between warps they would use the same memory, with nothing to keep them apart."""
+    tiles = choose(512, classes, 4, once=once)
+    assert tiles is not None
+    assert tiles.warpgroups > 1
+    assert tiles.rows == 1
+    warps = tiles.layout().reduce(1).to_mgpu().warp_dims
+    assert all(isinstance(dim, int) for dim in warps)  # none holds what another does
 
 
 def test_without_an_exchange_a_row_has_one_warpgroup():
