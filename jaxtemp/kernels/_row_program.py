@@ -34,20 +34,23 @@ class Program:
             the results `[rows, columns]`, and terms of the same shape, whose sums
             along the row are wanted.
         finish: `finish(numbers, statistics, sums)`, the results `[rows]`.
+        search: `search(count, numbers)`, the results `[rows]` instead, for rows that
+            are held: `count(where)` counts the classes where `where(*tile)` is true.
         placed: Whether a tile comes with the number of every class, as the last, when
-            its statistics are taken.
+            its statistics are taken or it is searched.
     """
 
     partial: Callable[..., Numbers] | None = None
     merge: Callable[..., Numbers] | None = None
     emit: Callable[..., tuple[Numbers, Numbers]] | None = None
     finish: Callable[..., Numbers] | None = None
+    search: Callable[..., Numbers] | None = None
     placed: bool = False
 
     @property
     def once(self) -> bool:
-        """Whether nothing is written that depends on the whole row."""
-        return not (self.partial and self.emit)
+        """Whether a row is done with as soon as it is read."""
+        return not (self.search or (self.partial and self.emit))
 
     def reads(self, tiles: Tiles) -> int:
         """How often a row is read from memory."""
@@ -76,6 +79,7 @@ def run(
     name: str,
     out: tuple[Any, ...] = (),
     row_results: int = 0,
+    row_type: Any = jnp.float32,
     exponentials: int = 1,
 ) -> tuple[jax.Array, ...]:
     """Run it on arrays `[..., V]` and `[...]`.
@@ -88,12 +92,13 @@ def run(
         name: What a profile calls it.
         out: The types of the results `[..., V]`.
         row_results: How many results `[...]` follow them.
+        row_type: The type of these, of four bytes.
         exponentials: How many are taken for each logit, each time it is read.
     """
     batch, classes = wide[0].shape[:-1], wide[0].shape[-1]
     rows = math.prod(batch)
     wide_types = [jax.ShapeDtypeStruct((rows, classes), dtype) for dtype in out]
-    row_type = jax.ShapeDtypeStruct((rows,), jnp.float32)
+    row_types = [jax.ShapeDtypeStruct((rows,), row_type)] * row_results
     reads = program.reads(tiles)
     cost = _mosaic_gpu.cost(
         rows * classes,
@@ -107,7 +112,7 @@ def run(
     )
     results = _mosaic_gpu.kernel(
         body,
-        out_type=(*wide_types, *(row_type,) * row_results),
+        out_type=(*wide_types, *row_types),
         cost=cost,
         grid=(-(-rows // tiles.rows),),
         grid_names=("block",),
@@ -166,11 +171,19 @@ def _body(program, tiles, shape, counts, *refs):
     given, results = refs[: wide + numbers], refs[wide + numbers :]
     block = Block(tiles, shape, given[:wide], results[:out], exchanged, program.placed)
     known = tuple(block.load_row(ref) for ref in given[wide:])
-    statistics = _reduce(block, program, known) if program.partial else ()
-    sums = _write(block, program.emit, known, statistics) if program.emit else ()
-    values = program.finish(known, statistics, sums) if program.finish else ()
+    if program.search:
+        held = [block.own_tile(k) for k in range(tiles.steps)]
+        values = program.search(functools.partial(_count, block, held), known)
+    else:
+        values = _in_turn(block, program, known)
     for ref, value in zip(results[out:], values, strict=True):
         block.store_row(ref, value)
+
+
+def _in_turn(block, program, known) -> Numbers:
+    statistics = _reduce(block, program, known) if program.partial else ()
+    sums = _write(block, program.emit, known, statistics) if program.emit else ()
+    return program.finish(known, statistics, sums) if program.finish else ()
 
 
 def _reduce(block, program, known) -> Numbers:
@@ -184,14 +197,20 @@ def _reduce(block, program, known) -> Numbers:
     return block.together(block.loop(1, step, first), merge)
 
 
+def _count(block, held, where) -> jax.Array:
+    own = [jnp.sum(jnp.where(where(*tile), 1.0, 0.0), axis=1) for tile in held]
+    return block.together((sum(own),), _add)[0]
+
+
+def _add(a: Numbers, b: Numbers) -> Numbers:
+    return tuple(x + y for x, y in zip(a, b, strict=True))
+
+
 def _write(block, emit, known, statistics) -> Numbers:
     def write(k):
         results, terms = emit(block.tile(k), block.place(k), known, statistics)
         block.store_tile(k, results)
         return tuple(jnp.sum(block.own(k, term, 0.0), axis=1) for term in terms)
 
-    def add(a, b):
-        return tuple(x + y for x, y in zip(a, b, strict=True))
-
-    sums = block.loop(1, lambda k, so_far: add(so_far, write(k)), write(0))
-    return block.together(sums, add) if sums else sums
+    sums = block.loop(1, lambda k, so_far: _add(so_far, write(k)), write(0))
+    return block.together(sums, _add) if sums else sums

@@ -71,6 +71,10 @@ def draw_kept(z, tau):
     return jaxtemp.sample(jax.random.key(0), z, tau, top_p=0.9, min_p=0.1)
 
 
+def draw_own_top_k(z, tau, k):
+    return jaxtemp.sample(jax.random.key(0), z, tau, top_k=k)
+
+
 def loss_and_slope(z, labels, tau):
     return jax.value_and_grad(lambda z: cross_entropy(z, labels, tau).sum())(z)
 
@@ -89,6 +93,7 @@ for classes in CLASSES:
         (draw, (z, tau)),
         (draw_largest, (z, tau)),
         (draw_kept, (z, tau)),
+        (draw_own_top_k, (z, tau, labels)),
     ]
     for program, arguments in programs:
         jax.jit(program).lower(*arguments).compile()
@@ -109,10 +114,10 @@ def test_every_kernel_compiles_and_spills_few_registers(dtype):
     )
     output = (done.stdout + done.stderr).decode(errors="replace")
     assert done.returncode == 0, output[-2000:]
-    assert "compiled 36" in output
+    assert "compiled 40" in output
     spilled = [int(n) for n in re.findall(r"(\d+) bytes spill stores, \d+", output)]
-    # Nine programs of each length. The loss is two kernels, the draw of what is kept
-    # three, of which one may be that of all draws.
-    assert len(spilled) >= 4 * 11
+    # Ten programs of each length. The loss is two kernels, the draw of what is kept
+    # three, of which one may be that of all draws; two lengths have a search.
+    assert len(spilled) >= 4 * 12 + 2
     # 35 of the 128 registers of a thread, once a row, in the first cache.
     assert max(spilled) <= 160
