@@ -107,7 +107,7 @@ class Block:
 
     def loop(self, first: int, step: Callable, state: Numbers) -> Numbers:
         """Go through the tiles; those that are held are in registers with a name."""
-        if not self.tiles.held:
+        if not self.tiles.held and self.tiles.steps > 1:
             return lax.fori_loop(first, self.tiles.steps, step, state)
         for k in range(first, self.tiles.steps):
             state = step(k, state)
@@ -150,6 +150,8 @@ class Block:
 
     def _start(self, k):
         """Where tile `k` of this warpgroup begins, and what was covered before it."""
+        if self.tiles.splits > 1:
+            k = k + lax.axis_index("split") * self.tiles.steps
         if self.tiles.warpgroups > 1:
             k = k * self.tiles.warpgroups + lax.axis_index("warpgroup")
         covered = k * self.tiles.columns

@@ -1,8 +1,8 @@
 """A GPU kernel over rows: tiles are read, reduced to a few numbers a row, and written.
 
 The numbers of two parts of a row merge into those of both. So it makes no difference
-whether a row's tiles are held in registers, follow each other, or are shared out among
-warpgroups, which exchange their numbers through shared memory.
+whether a row's tiles are held in registers, follow each other, are shared out among
+warpgroups, which exchange their numbers through shared memory, or among blocks.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from jax import lax
 
 from . import _mosaic_gpu
 from ._row_block import Block, Numbers, exchange
-from ._tiles import Tiles, choose
+from ._row_parts import in_parts
+from ._tiles import Tiles, choose, split
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,14 +61,23 @@ class Program:
 def cut(program: Program, *wide: jax.Array) -> Tiles | None:
     """The tiles of rows `[..., V]`; `None` where there is less than one."""
     classes = wide[0].shape[-1]
-    return choose(
-        wide[0].size // classes,
-        classes,
-        max(x.dtype.itemsize for x in wide),
-        arrays=len(wide),
-        once=program.once,
-        several_warpgroups=_mosaic_gpu.several_warpgroups(),
-    )
+    rows = wide[0].size // classes
+
+    def tiles(*, once: bool) -> Tiles | None:
+        return choose(
+            rows,
+            classes,
+            max(x.dtype.itemsize for x in wide),
+            arrays=len(wide),
+            once=once,
+            several_warpgroups=_mosaic_gpu.several_warpgroups(),
+        )
+
+    whole = tiles(once=program.once)
+    if whole is None or whole.held:
+        return whole
+    shared = split(tiles(once=True) or whole, rows, classes)
+    return shared if shared.splits > 1 else whole
 
 
 def run(
@@ -88,7 +98,7 @@ def run(
         program: What is computed.
         tiles: How the rows are cut.
         wide: Arrays of rows.
-        numbers: Float32 numbers of rows.
+        numbers: Numbers of rows, of four bytes.
         name: What a profile calls it.
         out: The types of the results `[..., V]`.
         row_results: How many results `[...]` follow them.
@@ -97,33 +107,53 @@ def run(
     """
     batch, classes = wide[0].shape[:-1], wide[0].shape[-1]
     rows = math.prod(batch)
-    wide_types = [jax.ShapeDtypeStruct((rows, classes), dtype) for dtype in out]
-    row_types = [jax.ShapeDtypeStruct((rows,), row_type)] * row_results
+    given = tuple(x.reshape(rows, classes) for x in wide)
+    numbers = tuple(x.reshape(rows) for x in numbers)
+    call = functools.partial(_call, tiles, given, name, exponentials)
+    if tiles.splits == 1:
+        results = call(program, numbers, out, (row_type,) * row_results)
+    else:
+        results = in_parts(program, call, len(wide), numbers, out)
+    wide_results = (x.reshape(*batch, classes) for x in results[: len(out)])
+    return *wide_results, *(x.reshape(batch) for x in results[len(out) :])
+
+
+def _call(
+    tiles: Tiles,
+    wide: Numbers,
+    name: str,
+    exponentials: int,
+    program: Program,
+    numbers: Numbers,
+    out: tuple[Any, ...],
+    row_types: tuple[Any, ...],
+) -> tuple[jax.Array, ...]:
+    """The results `[R, V]`, then those `[R]`, or `[splits, R]` where rows are split."""
+    rows, classes = wide[0].shape
+    splits = (tiles.splits,) if tiles.splits > 1 else ()
     reads = program.reads(tiles)
     cost = _mosaic_gpu.cost(
         rows * classes,
         reads * sum(x.dtype.itemsize for x in wide)
-        + sum(x.dtype.itemsize for x in wide_types),
-        rows * (len(numbers) + row_results),
+        + sum(jnp.dtype(dtype).itemsize for dtype in out),
+        rows * (len(numbers) + tiles.splits * len(row_types)),
         exponentials * reads,
     )
     body = functools.partial(
         _body, program, tiles, (rows, classes), (len(wide), len(numbers), len(out))
     )
-    results = _mosaic_gpu.kernel(
+    return _mosaic_gpu.kernel(
         body,
-        out_type=(*wide_types, *row_types),
+        out_type=(
+            *(jax.ShapeDtypeStruct((rows, classes), dtype) for dtype in out),
+            *(jax.ShapeDtypeStruct((*splits, rows), dtype) for dtype in row_types),
+        ),
         cost=cost,
-        grid=(-(-rows // tiles.rows),),
-        grid_names=("block",),
+        grid=(-(-rows // tiles.rows), *splits),
+        grid_names=("block", "split")[: 1 + len(splits)],
         kernel_name=f"jaxtemp_{name}",
         **exchange(tiles),
-    )(
-        *(x.reshape(rows, classes) for x in wide),
-        *(x.reshape(rows) for x in numbers),
-    )
-    wide_results = (x.reshape(*batch, classes) for x in results[: len(out)])
-    return *wide_results, *(x.reshape(batch) for x in results[len(out) :])
+    )(*wide, *numbers)
 
 
 def run_apart(
@@ -177,7 +207,8 @@ def _body(program, tiles, shape, counts, *refs):
     else:
         values = _in_turn(block, program, known)
     for ref, value in zip(results[out:], values, strict=True):
-        block.store_row(ref, value)
+        own = ref.at[lax.axis_index("split")] if tiles.splits > 1 else ref
+        block.store_row(own, value)
 
 
 def _in_turn(block, program, known) -> Numbers:

@@ -5,9 +5,9 @@ every row of it belongs to `lanes` threads: so a reduction along a row stays ins
 warp, or inside the warpgroup where a row has all of it. Where several warpgroups share
 a row, each cuts its tile of it in `parts`, one for each warp.
 
-The chip is no argument: Hopper and Blackwell have the same registers, threads and
-widest load. The limits below come from what ptxas makes of the kernels, not from
-timings.
+Of the chip only the number of multiprocessors counts: Hopper and Blackwell have the
+same registers, threads and widest load. The limits below come from what ptxas makes of
+the kernels, not from timings.
 """
 
 from __future__ import annotations
@@ -40,6 +40,15 @@ _WARP_ROW = 2
 _WORTH = 16
 _BLOCKS = 512
 
+# Of an H100 and an H200; a B200 has 148. Each takes a few blocks of rows that need not
+# be held: two at least, of which one loads while the other computes.
+_MULTIPROCESSORS = 132
+_EACH = 2
+
+# To merge the parts of a row takes another program or two, and so a few microseconds. A
+# block that reads about so many tiles of all its warpgroups takes as long.
+_ALONE = 8
+
 # 4 · 128 threads with at most 128 registers fill a multiprocessor: more warpgroups to a
 # row would leave each too few registers to hold what it read.
 _WARPGROUPS = 4
@@ -59,6 +68,7 @@ class Tiles:
         steps: Tiles that a warpgroup reads, one after the other.
         held: Whether they stay in registers, so that a row is read once.
         exact: Whether the tiles of a row cover no class twice.
+        splits: Blocks that share a row, each with `steps` tiles of a warpgroup.
     """
 
     rows: int
@@ -69,6 +79,7 @@ class Tiles:
     steps: int
     held: bool
     exact: bool
+    splits: int = 1
 
     @property
     def parts(self) -> int:
@@ -148,6 +159,28 @@ def choose(
         steps=steps,
         held=held,
         exact=columns * steps * warpgroups == classes,
+    )
+
+
+def split(
+    tiles: Tiles, rows: int, classes: int, multiprocessors: int = _MULTIPROCESSORS
+) -> Tiles:
+    """Split rows between blocks where they are long and leave much of the chip idle.
+
+    Args:
+        tiles: The tiles of rows that are done with as soon as they are read.
+        rows: How many rows there are.
+        classes: How long they are.
+        multiprocessors: How many the chip has.
+    """
+    alone = -(-rows // tiles.rows)
+    if tiles.steps < _ALONE or 2 * alone > multiprocessors:
+        return tiles
+    steps = -(-tiles.steps // (_EACH * multiprocessors // alone))
+    splits = -(-tiles.steps // steps)
+    covered = tiles.columns * tiles.warpgroups * steps * splits
+    return dataclasses.replace(
+        tiles, steps=steps, splits=splits, held=False, exact=covered == classes
     )
 
 

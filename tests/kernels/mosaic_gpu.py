@@ -12,7 +12,7 @@ import re
 import jax
 import pytest
 
-from jaxtemp.kernels import _mosaic_gpu, _tiles
+from jaxtemp.kernels import _mosaic_gpu, _row_program, _tiles
 
 needed = pytest.mark.skipif(
     _mosaic_gpu.version() < (0, 12),
@@ -59,6 +59,15 @@ def interpreted(kernels):
         for kernel in kernels:
             patch.setattr(kernel.primitive, "impl", functools.partial(run, kernel))
         yield
+
+
+def share_rows(patch, *, multiprocessors=132, warpgroups=1):
+    """Let blocks share rows that are long for what a thread may hold."""
+    split = functools.partial(_tiles.split, multiprocessors=multiprocessors)
+    patch.setattr(_tiles, "_HELD", HELD["split"])
+    patch.setattr(_tiles, "_ALONE", 2)
+    patch.setattr(_tiles, "_WARPGROUPS", warpgroups)
+    patch.setattr(_row_program, "split", split)
 
 
 def _lowered(f, arguments) -> str:
