@@ -22,7 +22,7 @@ from jaxtemp.kernels import _tiles
 
 _THREADS = 128  # of a warpgroup
 _REGISTERS = 65536  # of a multiprocessor, 255 for a thread at most
-_SLOTS = 2 * 8  # numbers of rows that each warpgroup of a block exchanges
+_SLOTS = 8 * 5  # numbers that each warpgroup of a block exchanges
 _NUMBERS = (16, 32, 64)  # that a thread may hold of a row
 _ROWS = (0.25, 0.5, 1, 2, 4)  # of a TPU's block, relative to the choice
 _CHUNKS = (512, 1024, 2048)
@@ -156,7 +156,7 @@ def resources(asked: Asked, cut: Any) -> dict[str, int]:
     return {
         "numbers": arrays * cut.rows * cut.columns // _THREADS,
         "registers": min(255, _REGISTERS // (_THREADS * cut.warpgroups)),
-        "memory": several * _SLOTS * cut.warpgroups * cut.rows * 4,
+        "memory": several * _SLOTS * cut.warpgroups * 4,
         "reads": 1 if cut.held or once else 2,
     }
 
@@ -166,8 +166,9 @@ def _tiled(asked: Asked) -> Iterator[_tiles.Tiles]:
     rows, classes, itemsize, arrays = (
         asked.given[name] for name in ("rows", "classes", "itemsize", "arrays")
     )
-    counts = (1, 2, 4) if asked.given["several_warpgroups"] else (1,)
+    several = asked.given["several_warpgroups"]
     for lanes in dict.fromkeys((asked.choice.lanes, 32, _THREADS)):
+        counts = (1, 2, 4) if several and lanes == _THREADS else (1,)
         vector = math.gcd(classes, 16 // itemsize)
         if lanes == _THREADS:
             vector = min(vector, _power_of_two(classes // lanes))
@@ -183,6 +184,7 @@ def _tiled(asked: Asked) -> Iterator[_tiles.Tiles]:
                     continue
                 each = arrays * columns // lanes
                 stacked = min(max(1, numbers // each), rows * lanes // _THREADS)
+                stacked = stacked if warpgroups == 1 else 1
                 yield _tiles.Tiles(
                     rows=_THREADS // lanes * _power_of_two(stacked),
                     lanes=lanes,

@@ -1,6 +1,7 @@
 """Sums of exponentials of parts of rows, each about the part's own largest logit.
 
-Tiles are `[rows, columns]`, numbers of rows `[rows]`. A part in which nothing is
+Tiles are `[rows, columns]`, numbers of rows `[rows]`, or `[]` where all rows of a tile
+are parts of one. A part in which nothing is
 allowed has the largest logit -inf and the mass 0; a NaN makes both NaN, and all that
 they are merged with.
 """
@@ -21,8 +22,8 @@ GONE = -1e4  # an exponent of which exp is zero
 
 
 def spread(number: jax.Array, tile: jax.Array) -> jax.Array:
-    """One number a row, at every place of the row."""
-    return lax.broadcast_in_dim(number, tile.shape, (0,))
+    """One number a row, or one for all of them, at every place of a row."""
+    return lax.broadcast_in_dim(number, tile.shape, tuple(range(number.ndim)))
 
 
 def total(tile: jax.Array) -> jax.Array:
@@ -43,7 +44,7 @@ def below(tile: jax.Array, top: jax.Array) -> jax.Array:
 def over_tau(x: jax.Array, scales: Numbers) -> jax.Array:
     """`x / τ`, by one factor after the other; of a tile or of numbers of rows."""
     for scale in scales:
-        x = x * (scale if x.ndim == 1 else spread(scale, x))
+        x = x * (spread(scale, x) if x.ndim == 2 else scale)
     return x
 
 

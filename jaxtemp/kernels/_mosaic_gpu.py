@@ -84,6 +84,16 @@ def store(ref: Any, at: tuple, value: jax.Array) -> None:
         ref[at] = value
 
 
+def load_parts(ref: Any, layout: Any, shape: tuple[int, int]) -> jax.Array:
+    """Read a row, cut in parts that are rows of their own."""
+    return load(ref.reshape(shape), layout)
+
+
+def store_parts(ref: Any, value: jax.Array) -> None:
+    """Write a row that was read in parts."""
+    plgpu().store(ref.reshape(value.shape), value, optimized=False)
+
+
 def kernel(body: Callable, *, out_type: tuple, cost: dict[str, int], **options) -> Any:
     """`plgpu.kernel`, with its cost where this JAX takes one."""
     from jax.experimental import pallas as pl

@@ -15,7 +15,7 @@ from ._tiles import Tiles
 
 Numbers = tuple[jax.Array, ...]
 
-# A statistic or a sum has a slot for every warpgroup; no program has more of them.
+# Statistics, or sums, that a program has at most: a slot for each.
 _SLOTS = 8
 
 
@@ -24,9 +24,9 @@ def exchange(tiles: Tiles) -> dict[str, Any]:
     warpgroups = tiles.warpgroups
     if warpgroups == 1:
         return {}
-    shape = 2 * _SLOTS * warpgroups, tiles.rows
-    slots = _mosaic_gpu.plgpu().SMEM(shape, jnp.float32)
-    # One barrier for statistics and one for sums: neither waits for a second phase.
+    # One for each part of a warpgroup's tiles, and one for all of them.
+    slots = _mosaic_gpu.plgpu().SMEM((_SLOTS, warpgroups, tiles.parts + 1), jnp.float32)
+    # Slots are read after the first barrier, and may be written after the second.
     barriers = _mosaic_gpu.plgpu().Barrier(num_arrivals=warpgroups, num_barriers=2)
     return {
         "num_threads": warpgroups,
@@ -36,22 +36,36 @@ def exchange(tiles: Tiles) -> dict[str, Any]:
 
 
 class Block:
-    """The rows of one block, as one of its warpgroups sees them."""
+    """The rows of one block, as one of its warpgroups sees them.
+
+    Several warpgroups have one row: its numbers are scalars, and a tile has a row for
+    each of its parts, whose numbers `together` merges.
+    """
 
     def __init__(self, tiles: Tiles, shape, wide, results, exchanged, placed: bool):
         self.tiles, self.placed = tiles, placed
         self.layout = tiles.layout()
         self.wide, self.results, self.exchanged = wide, results, exchanged
         rows, self.classes = shape
+        self.shape = (
+            (tiles.parts, tiles.columns // tiles.parts)
+            if self.exchanged
+            else (tiles.rows, tiles.columns)
+        )
         # The last block begins earlier and computes some rows again.
         self.row = jnp.minimum(lax.axis_index("block") * tiles.rows, rows - tiles.rows)
         self.held: dict[int, Numbers] = {}
 
     def load_row(self, ref) -> jax.Array:
+        if self.exchanged:
+            return ref[self.row]
         return _mosaic_gpu.load(ref.at[self._rows()], self.layout.reduce(1))
 
     def store_row(self, ref, value: jax.Array) -> None:
-        _mosaic_gpu.store(ref, (self._rows(),), value)
+        if self.exchanged:
+            ref[self.row] = value
+        else:
+            _mosaic_gpu.store(ref, (self._rows(),), value)
 
     def tile(self, k) -> Numbers:
         """A tile of each array, in float32; read once where tiles are held."""
@@ -85,50 +99,59 @@ class Block:
 
     def store_tile(self, k, values: Numbers) -> None:
         for ref, value in zip(self.results, values, strict=True):
-            at = self._rows(), self._columns(k)
-            _mosaic_gpu.store(ref, at, value.astype(ref.dtype))
+            value = value.astype(ref.dtype)
+            if self.exchanged:
+                _mosaic_gpu.store_parts(ref.at[self.row, self._columns(k)], value)
+            else:
+                _mosaic_gpu.store(ref, (self._rows(), self._columns(k)), value)
 
     def loop(self, first: int, step: Callable, state: Numbers) -> Numbers:
         """Go through the tiles; those that are held are in registers with a name."""
-        if not self.tiles.held:
+        if not self.tiles.held and self.tiles.steps > 1:
             return lax.fori_loop(first, self.tiles.steps, step, state)
         for k in range(first, self.tiles.steps):
             state = step(k, state)
         return state
 
-    def together(self, own: Numbers, merge: Callable, slot: int) -> Numbers:
+    def together(self, own: Numbers, merge: Callable) -> Numbers:
         """Merge the numbers of all warpgroups, in the same order in each of them."""
         if not self.exchanged:
             return own
         slots, barriers = self.exchanged
-        count = self.tiles.warpgroups
-        layout = self.layout.reduce(1)
-
-        def place(warpgroup, i):
-            return (slot * count + warpgroup) * _SLOTS + i
-
         me = lax.axis_index("warpgroup")
+        parts = self.tiles.parts
+
+        def merged(places) -> Numbers:
+            each = [tuple(slots[i, *at] for i in range(len(own))) for at in places]
+            return functools.reduce(merge, each)
+
         for i, value in enumerate(own):
-            _mosaic_gpu.store(slots, (place(me, i),), value)
-        _mosaic_gpu.plgpu().barrier_arrive(barriers.at[slot])
-        _mosaic_gpu.plgpu().barrier_wait(barriers.at[slot])
-        each = [
-            tuple(
-                _mosaic_gpu.load(slots.at[place(w, i)], layout) for i in range(len(own))
-            )
-            for w in range(count)
-        ]
-        return functools.reduce(merge, each)
+            _mosaic_gpu.store(slots, (i, me, _mosaic_gpu.ds(0, parts)), value)
+        for i, value in enumerate(merged((me, part) for part in range(parts))):
+            slots[i, me, parts] = value
+        self._wait(barriers.at[0])
+        found = merged((w, parts) for w in range(self.tiles.warpgroups))
+        self._wait(barriers.at[1])
+        return found
+
+    def _wait(self, barrier) -> None:
+        """Until all warpgroups are here."""
+        _mosaic_gpu.plgpu().barrier_arrive(barrier)
+        _mosaic_gpu.plgpu().barrier_wait(barrier)
 
     def _read(self, k) -> Numbers:
-        at = self._rows(), self._columns(k)
-        return tuple(
-            _mosaic_gpu.load(ref.at[at], self.layout).astype(jnp.float32)
-            for ref in self.wide
-        )
+        return tuple(self._load(ref, k).astype(jnp.float32) for ref in self.wide)
+
+    def _load(self, ref, k) -> jax.Array:
+        if self.exchanged:
+            ref = ref.at[self.row, self._columns(k)]
+            return _mosaic_gpu.load_parts(ref, self.layout, self.shape)
+        return _mosaic_gpu.load(ref.at[self._rows(), self._columns(k)], self.layout)
 
     def _start(self, k):
         """Where tile `k` of this warpgroup begins, and what was covered before it."""
+        if self.tiles.splits > 1:
+            k = k + lax.axis_index("split") * self.tiles.steps
         if self.tiles.warpgroups > 1:
             k = k * self.tiles.warpgroups + lax.axis_index("warpgroup")
         covered = k * self.tiles.columns
@@ -144,7 +167,9 @@ class Block:
         return _mosaic_gpu.ds(self._start(k)[0], self.tiles.columns)
 
     def _column(self) -> jax.Array:
-        column = lax.broadcasted_iota(
-            jnp.int32, (self.tiles.rows, self.tiles.columns), 1
-        )
-        return _mosaic_gpu.plgpu().layout_cast(column, self.layout)
+        """The place of every class in its tile."""
+        place = lax.broadcasted_iota(jnp.int32, self.shape, 1)
+        if self.exchanged:
+            part = lax.broadcasted_iota(jnp.int32, self.shape, 0)
+            place += part * self.shape[1]
+        return _mosaic_gpu.plgpu().layout_cast(place, self.layout)

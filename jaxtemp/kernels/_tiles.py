@@ -2,11 +2,12 @@
 
 A warpgroup is 128 threads in four warps of 32 lanes. A tile is `rows` by `columns`, and
 every row of it belongs to `lanes` threads: so a reduction along a row stays inside a
-warp, or inside the warpgroup where a row has all of it.
+warp, or inside the warpgroup where a row has all of it. Where several warpgroups share
+a row, each cuts its tile of it in `parts`, one for each warp.
 
-The chip is no argument: Hopper and Blackwell have the same registers, threads and
-widest load. The limits below come from what ptxas makes of the kernels, not from
-timings.
+Of the chip only the number of multiprocessors counts: Hopper and Blackwell have the
+same registers, threads and widest load. The limits below come from what ptxas makes of
+the kernels, not from timings.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from . import _mosaic_gpu
 
 _THREADS = 128
 _WARP = 32
+_WARPS = _THREADS // _WARP
 _WIDEST_LOAD = 16  # bytes that one thread loads at once
 
 # Float32 numbers of all arrays that a thread holds at most. With 512 threads each has
@@ -38,6 +40,15 @@ _WARP_ROW = 2
 _WORTH = 16
 _BLOCKS = 512
 
+# Of an H100 and an H200; a B200 has 148. Each takes a few blocks of rows that need not
+# be held: two at least, of which one loads while the other computes.
+_MULTIPROCESSORS = 132
+_EACH = 2
+
+# To merge the parts of a row takes another program or two, and so a few microseconds. A
+# block that reads about so many tiles of all its warpgroups takes as long.
+_ALONE = 8
+
 # 4 · 128 threads with at most 128 registers fill a multiprocessor: more warpgroups to a
 # row would leave each too few registers to hold what it read.
 _WARPGROUPS = 4
@@ -52,10 +63,12 @@ class Tiles:
         lanes: Threads that share a row.
         vector: Neighbouring classes that a thread loads at once.
         columns: Classes of a tile.
-        warpgroups: Warpgroups of a block, each with tiles of its own.
+        warpgroups: Warpgroups of a block, each with tiles of its own; several
+            share one row.
         steps: Tiles that a warpgroup reads, one after the other.
         held: Whether they stay in registers, so that a row is read once.
         exact: Whether the tiles of a row cover no class twice.
+        splits: Blocks that share a row, each with `steps` tiles of a warpgroup.
     """
 
     rows: int
@@ -66,17 +79,28 @@ class Tiles:
     steps: int
     held: bool
     exact: bool
+    splits: int = 1
+
+    @property
+    def parts(self) -> int:
+        """In how many parts a tile's one row is cut, so that each is a row of its own.
+
+        Pallas gives all warpgroups of a block the same memory to reduce across warps,
+        and nothing keeps one from writing while another reads.
+        """
+        return _WARPS if self.warpgroups > 1 else 1
 
     def layout(self) -> Any:
         """Where the numbers of a tile are, by warp, lane and register."""
         plgpu = _mosaic_gpu.plgpu()
-        width = self.lanes * self.vector
-        rows = _THREADS // self.lanes
-        if self.lanes == _THREADS:
+        lanes = self.lanes // self.parts
+        width = lanes * self.vector
+        rows = _THREADS // lanes
+        if lanes == _THREADS:
             tiles, warp, lane = ((1, width), (width // 4,), (self.vector,)), -3, (-2,)
-        elif self.lanes == _WARP:
+        elif lanes == _WARP:
             tiles, warp, lane = ((4, width), (self.vector,)), -3, (-2,)
-        elif self.lanes > 1:
+        elif lanes > 1:
             tile = (rows, width), (rows // 4, width), (self.vector,)
             tiles, warp, lane = tile, -5, (-3, -2)
         else:
@@ -125,8 +149,9 @@ def choose(
     if columns > classes:
         steps, columns = 2, _columns(classes, 2, width)
     each = arrays * steps * columns // lanes
+    stacked = _stacked(rows * lanes // _THREADS, each) if warpgroups == 1 else 1
     return Tiles(
-        rows=_THREADS // lanes * _stacked(rows * lanes // _THREADS, each),
+        rows=_THREADS // lanes * stacked,
         lanes=lanes,
         vector=vector,
         columns=columns,
@@ -134,6 +159,28 @@ def choose(
         steps=steps,
         held=held,
         exact=columns * steps * warpgroups == classes,
+    )
+
+
+def split(
+    tiles: Tiles, rows: int, classes: int, multiprocessors: int = _MULTIPROCESSORS
+) -> Tiles:
+    """Split rows between blocks where they are long and leave much of the chip idle.
+
+    Args:
+        tiles: The tiles of rows that are done with as soon as they are read.
+        rows: How many rows there are.
+        classes: How long they are.
+        multiprocessors: How many the chip has.
+    """
+    alone = -(-rows // tiles.rows)
+    if tiles.steps < _ALONE or 2 * alone > multiprocessors:
+        return tiles
+    steps = -(-tiles.steps // (_EACH * multiprocessors // alone))
+    splits = -(-tiles.steps // steps)
+    covered = tiles.columns * tiles.warpgroups * steps * splits
+    return dataclasses.replace(
+        tiles, steps=steps, splits=splits, held=False, exact=covered == classes
     )
 
 

@@ -117,18 +117,13 @@ def test_a_candidate_is_what_runs_on_a_tpu(monkeypatch):
 
 @mosaic_gpu.needed
 def test_a_candidate_is_what_runs_on_a_gpu():
-    from jax.experimental.pallas import mosaic_gpu as plgpu
-
     task = tunable.Task("softmax", 8, 640, "float32")
     arrays = task.arrays(jax.devices("cpu")[0], np.random.default_rng(0))
     want = np.asarray(jax.nn.softmax(arrays[0] / arrays[1][:, None], axis=-1))
     asked, found = tune.listed(task, H200)
     assert len(found) > 2
     for cut in cuts.candidates(asked, H200)[:4]:
-        with (
-            plgpu.force_gpu_interpret_mode(plgpu.InterpretGPUParams()),
-            cuts.cut_by_hand(asked, cut),
-        ):
+        with mosaic_gpu.interpreter(), cuts.cut_by_hand(asked, cut):
             (got,) = task.function("gpu")(*arrays)
         np.testing.assert_allclose(np.asarray(got), want, rtol=1e-5, atol=1e-7)
 

@@ -12,7 +12,7 @@ import re
 import jax
 import pytest
 
-from jaxtemp.kernels import _mosaic_gpu, _tiles
+from jaxtemp.kernels import _mosaic_gpu, _row_program, _tiles
 
 needed = pytest.mark.skipif(
     _mosaic_gpu.version() < (0, 12),
@@ -28,19 +28,46 @@ def form(kernel):
 
 
 @contextlib.contextmanager
+def interpreter():
+    """Interpret all that is called here."""
+    from jax.experimental.pallas import mosaic_gpu as plgpu
+
+    def load_parts(ref, layout, shape):
+        del layout
+        return plgpu.load(ref, optimized=False).reshape(shape)
+
+    def store_parts(ref, value):
+        plgpu.store(ref, value.reshape(-1), optimized=False)
+
+    with pytest.MonkeyPatch.context() as patch:
+        # It knows no reference in another shape.
+        patch.setattr(_mosaic_gpu, "load_parts", load_parts)
+        patch.setattr(_mosaic_gpu, "store_parts", store_parts)
+        with plgpu.force_gpu_interpret_mode(plgpu.InterpretGPUParams()):
+            yield
+
+
+@contextlib.contextmanager
 def interpreted(kernels):
     """Run kernels, wherever an op calls them outside `jit`, in the interpreter."""
-    from jax.experimental.pallas import mosaic_gpu as plgpu
 
     def run(kernel, *operands, implementation, **params):
         del implementation
         return list(form(kernel)(*operands, **params))
 
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, interpreter():
         for kernel in kernels:
             patch.setattr(kernel.primitive, "impl", functools.partial(run, kernel))
-        with plgpu.force_gpu_interpret_mode(plgpu.InterpretGPUParams()):
-            yield
+        yield
+
+
+def share_rows(patch, *, multiprocessors=132, warpgroups=1):
+    """Let blocks share rows that are long for what a thread may hold."""
+    split = functools.partial(_tiles.split, multiprocessors=multiprocessors)
+    patch.setattr(_tiles, "_HELD", HELD["split"])
+    patch.setattr(_tiles, "_ALONE", 2)
+    patch.setattr(_tiles, "_WARPGROUPS", warpgroups)
+    patch.setattr(_row_program, "split", split)
 
 
 def _lowered(f, arguments) -> str:

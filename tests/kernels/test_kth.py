@@ -28,10 +28,13 @@ def truth(z, k, ties):
 
 @functools.partial(jax.jit, static_argnames="ties")
 def kept(z, k, ties):
-    value, own = kth(z, k, first=ties == "index")
-    place = jnp.arange(z.shape[-1])
-    wide = z.astype(value.dtype)
-    return (wide > value[:, None]) | ((wide == value[:, None]) & (place < own[:, None]))
+    return before(z, *kth(z, k, first=ties == "index"))
+
+
+def before(z, value, own):
+    """What lies before a bound."""
+    z, value, own = z.astype(value.dtype), value[:, None], own[:, None]
+    return (z > value) | ((z == value) & (jnp.arange(z.shape[-1]) < own))
 
 
 def counts(rows: int, classes: int) -> np.ndarray:

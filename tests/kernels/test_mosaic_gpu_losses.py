@@ -37,10 +37,14 @@ ROWS = 20
         ({"classes": 5, "labels": "ignored", "class_weights": True}, "as chosen"),
         ({"classes": 136, "label_smoothing": True}, "split"),
         ({"dtype": "bfloat16", "labels": "ignored", **EVERY}, "as chosen"),
+        ({"classes": 515, **EVERY}, "shared"),
     ],
 )
 def test_value_and_gradients(options, held, monkeypatch):
-    monkeypatch.setattr(_tiles, "_HELD", mosaic_gpu.HELD[held])
+    if held == "shared":
+        mosaic_gpu.share_rows(monkeypatch)
+    else:
+        monkeypatch.setattr(_tiles, "_HELD", mosaic_gpu.HELD[held])
     options = PLAIN | options
     case = random_case(options, ROWS)
     truth = Truth(case)

@@ -56,17 +56,24 @@ def draw(key, z, tau, k, p):
 @pytest.mark.parametrize("classes", [1000, 32_000, 131_072, 262_144])
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_every_draw_reads_the_logits_once(classes, dtype):
-    """Before the loop without min-p and then with it, and in the loop."""
+    """Before the loop without min-p and then with it, and in the loop.
+
+    The search for a row's own top-k reads it besides.
+    """
     z = jax.ShapeDtypeStruct((512, classes), dtype)
     row = jax.ShapeDtypeStruct((512,), "float32")
     k = jax.ShapeDtypeStruct((512,), "int32")
     given = jax.eval_shape(lambda: jax.random.key(0)), z, row, k, row
-    assert mosaic_gpu.count(draw, *given) == {"block_masses": 3}
+    found = mosaic_gpu.count(draw, *given)
+    searched = found.pop("kth", 0)
+    assert (searched, found) == (classes <= 32_768, {"block_masses": 3})
     logits = classes * z.dtype.itemsize
     blocks = -(-classes // 128)
     # 1/τ, a logit and an index; the largest, and how far a class may be below it.
     numbers = [3 + 2 * blocks, 5 + blocks, 4 + blocks]
-    assert mosaic_gpu.moved(draw, *given) == [512 * (logits + 4 * n) for n in numbers]
+    numbers += searched * [3]  # k, and the bound
+    moved = sorted((512 * (logits + 4 * n) for n in numbers), reverse=True)
+    assert mosaic_gpu.moved(draw, *given) == moved
 
 
 def test_an_op_that_has_no_limits_to_search_for_reads_twice():

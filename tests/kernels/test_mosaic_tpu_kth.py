@@ -8,7 +8,7 @@ import pytest
 
 from jaxtemp.kernels.kth import mosaic_tpu
 from tests.kernels.mosaic_tpu import interpreted, jit, rows_of
-from tests.kernels.test_kth import counts, truth
+from tests.kernels.test_kth import before, counts, truth
 from tests.sampling.filter_truth import random_rows
 from tests.sampling.test_kept import extreme_rows
 
@@ -18,14 +18,8 @@ def check(z, k, ties, monkeypatch):
     form = functools.partial(mosaic_tpu.forward, first=ties == "index")
     with interpreted(monkeypatch):
         bound = jit(form)(z, k)
-    np.testing.assert_array_equal(before(z, *bound), truth(z, k, ties))
-
-
-@jit
-def before(z, value, own):
-    """Compared as a kernel compares, which takes a subnormal number for zero."""
-    z, value, own = z.astype(value.dtype), value[:, None], own[:, None]
-    return (z > value) | ((z == value) & (jnp.arange(z.shape[-1]) < own))
+    # Compared as a kernel compares, which takes a subnormal number for zero.
+    np.testing.assert_array_equal(jit(before)(z, *bound), truth(z, k, ties))
 
 
 @pytest.mark.parametrize(

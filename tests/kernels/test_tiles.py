@@ -4,7 +4,8 @@ import itertools
 
 import pytest
 
-from jaxtemp.kernels._tiles import blocks, choose
+from jaxtemp.kernels._tiles import blocks, choose, split
+from tests.kernels import mosaic_gpu
 
 ROWS = (1, 3, 4, 9, 128, 129, 4096)
 CLASSES = (1, 2, 3, 7, 8, 100, 127, 128, 129, 1000, 2048, 2056, 8200, 32_000, 50_257)
@@ -13,7 +14,7 @@ LONG = (131_072, 262_144, 1_000_003)
 
 def starts(tiles, classes):
     """Where the tiles of a row begin, as the kernels compute it."""
-    count = tiles.steps * tiles.warpgroups
+    count = tiles.splits * tiles.steps * tiles.warpgroups
     latest = classes - tiles.columns
     return [min(k * tiles.columns, latest) for k in range(count)]
 
@@ -77,6 +78,43 @@ def test_rows_are_read_once_as_long_as_four_warpgroups_hold_them(classes, arrays
     tiles = choose(512, classes, 2, arrays=arrays)
     assert tiles is not None
     assert tiles.held == held
+
+
+@mosaic_gpu.needed
+@pytest.mark.parametrize("classes", [16_384, 32_768, 50_257, 262_144])
+@pytest.mark.parametrize("once", [False, True])
+def test_warpgroups_of_a_block_reduce_within_their_warps(classes, once):
+    """Between warps they would use the same memory, with nothing to keep them apart."""
+    tiles = choose(512, classes, 4, once=once)
+    assert tiles is not None
+    assert tiles.warpgroups > 1
+    assert tiles.rows == 1
+    warps = tiles.layout().reduce(1).to_mgpu().warp_dims
+    assert all(isinstance(dim, int) for dim in warps)  # none holds what another does
+
+
+@pytest.mark.parametrize("classes", [131_072, 151_936, 1_000_003, 2**20])
+@pytest.mark.parametrize("arrays", [1, 2])
+@pytest.mark.parametrize("rows", [1, 3, 8, 64])
+def test_blocks_share_few_long_rows(rows, classes, arrays):
+    tiles = choose(rows, classes, 4, arrays=arrays, once=True)
+    assert tiles is not None
+    shared = split(tiles, rows, classes, multiprocessors=132)
+    begin = starts(shared, classes)
+    assert begin[-1] + shared.columns == classes
+    steps = itertools.pairwise(begin)
+    assert all(a <= b <= a + shared.columns for a, b in steps)
+    assert shared.exact == (len(begin) * shared.columns == classes)
+    # Two blocks for each multiprocessor, as far as a tile for each goes.
+    assert shared.splits > 1
+    assert 132 < rows * shared.splits <= 264 or shared.steps == 1
+
+
+@pytest.mark.parametrize(("rows", "classes"), [(67, 2**20), (8, 50_257), (1, 32_768)])
+def test_a_row_has_one_block_where_rows_fill_the_chip_or_are_short(rows, classes):
+    tiles = choose(rows, classes, 4, once=True)
+    assert tiles is not None
+    assert split(tiles, rows, classes, multiprocessors=132) == tiles
 
 
 def test_without_an_exchange_a_row_has_one_warpgroup():
