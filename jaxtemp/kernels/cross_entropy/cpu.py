@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from ..._blocks import row_sum
 from ..._rows import Rows
 from ..._scale import exponent_scale
 from . import xla
@@ -49,8 +50,11 @@ def total(term, wide: tuple, numbers: tuple, rows: Rows) -> jax.Array:
     del rows
     arrays = lax.optimization_barrier((*wide, *numbers))
     wide, numbers = arrays[: len(wide)], arrays[len(wide) :]
-    classes = wide[0].shape[-1]
-    return _sum(_sums(term, _width(classes) or classes, wide, numbers))
+    width = _width(wide[0].shape[-1])
+    if width is None:
+        # Not all at once: what a long row of like numbers rounds off adds up.
+        return row_sum(term(*wide, *numbers))
+    return _sum(_sums(term, width, wide, numbers))
 
 
 @functools.cache
