@@ -15,7 +15,7 @@ from ..._rows import Rows
 from .. import _mosaic_gpu
 from .._primitive import RowKernel, deferred
 from ..softmax.cpu import CpuRows
-from . import cpu, mosaic_gpu, xla
+from . import cpu, xla
 
 
 def _kernel(name: str, form, **on_cpu) -> RowKernel:
@@ -41,8 +41,8 @@ def _add_tpu(kernel: RowKernel, name: str) -> None:
 _forward = _kernel("cross_entropy", xla.forward, others=cpu.others)
 _push = _kernel("cross_entropy_push", xla.push)
 _pull = _kernel("cross_entropy_pull", xla.pull, total=cpu.total)
-_mosaic_gpu.register(_forward, mosaic_gpu.forward)
-_mosaic_gpu.register(_pull, mosaic_gpu.pull)
+_mosaic_gpu.register(_forward, deferred(f"{__package__}.mosaic_gpu", "forward"))
+_mosaic_gpu.register(_pull, deferred(f"{__package__}.mosaic_gpu", "pull"))
 _add_tpu(_forward, "forward")
 _add_tpu(_pull, "pull")
 

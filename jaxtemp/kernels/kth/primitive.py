@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from .. import _mosaic_gpu
 from .._primitive import RowKernel, deferred
-from . import mosaic_gpu, xla
+from . import xla
 
 kth = RowKernel("jaxtemp_kth", xla.forward)
-_mosaic_gpu.register(kth, mosaic_gpu.forward)
+_mosaic_gpu.register(kth, deferred(f"{__package__}.mosaic_gpu", "forward"))
 kth.lower_to("tpu", deferred(f"{__package__}.mosaic_tpu", "forward"), "mosaic_tpu")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from .. import _mosaic_gpu
 from .._primitive import RowKernel, deferred
-from . import mosaic_gpu, xla
+from . import xla
 
 sample = RowKernel("jaxtemp_sample", xla.forward)
-_mosaic_gpu.register(sample, mosaic_gpu.forward)
+_mosaic_gpu.register(sample, deferred(f"{__package__}.mosaic_gpu", "forward"))
 sample.lower_to("tpu", deferred(f"{__package__}.mosaic_tpu", "forward"), "mosaic_tpu")

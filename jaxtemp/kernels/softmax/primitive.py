@@ -13,22 +13,23 @@ from jax.interpreters import ad
 from ..._rows import Rows
 from .. import _mosaic_gpu
 from .._primitive import RowKernel, deferred
-from . import mosaic_gpu, xla
+from . import xla
 from .cpu import CpuRows
 
 
-def _kernel(name: str, form, on_gpu) -> RowKernel:
+def _kernel(name: str, form) -> RowKernel:
     kernel = RowKernel(f"jaxtemp_{name}", functools.partial(form, rows=Rows()))
     kernel.lower_to("cpu", functools.partial(form, rows=CpuRows()))
+    on_gpu = deferred(f"{__package__}.mosaic_gpu", form.__name__)
     _mosaic_gpu.register(kernel, on_gpu)
     on_tpu = deferred(f"{__package__}.mosaic_tpu", form.__name__)
     kernel.lower_to("tpu", on_tpu, "mosaic_tpu")
     return kernel
 
 
-softmax = _kernel("softmax", xla.forward, mosaic_gpu.forward)
-push = _kernel("softmax_push", xla.push, mosaic_gpu.push)
-pull = _kernel("softmax_pull", xla.pull, mosaic_gpu.pull)
+softmax = _kernel("softmax", xla.forward)
+push = _kernel("softmax_push", xla.push)
+pull = _kernel("softmax_pull", xla.pull)
 
 
 def _transpose_push(cotangents, z, tau, dz, dtau, **params):
