@@ -1,9 +1,8 @@
 """Sums of exponentials of parts of rows, each about the part's own largest logit.
 
 Tiles are `[rows, columns]`, numbers of rows `[rows]`, or `[]` where all rows of a tile
-are parts of one. A part in which nothing is
-allowed has the largest logit -inf and the mass 0; a NaN makes both NaN, and all that
-they are merged with.
+are parts of one. A part in which nothing is allowed has the largest logit -inf and the
+mass 0; a NaN makes both NaN, and all that they are merged with.
 """
 
 from __future__ import annotations
