@@ -182,6 +182,8 @@ def _tiled(asked: Asked) -> Iterator[_tiles.Tiles]:
                 columns = -(-classes // (steps * warpgroups * width)) * width
                 if not (steps * warpgroups - 1) * columns < classes >= columns:
                     continue
+                if asked.given["whole"] and steps > 1:
+                    continue
                 each = arrays * columns // lanes
                 stacked = min(max(1, numbers // each), rows * lanes // _THREADS)
                 stacked = stacked if warpgroups == 1 else 1

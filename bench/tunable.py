@@ -19,18 +19,22 @@ SIZES = tuple((FILLED, v) for v in (1024, 8192, 32000, 131072, 262144))
 
 
 class Kernel(NamedTuple):
-    """A kernel: its folder, its operands, and how its module is called.
+    """A kernel: its modules, its operands, and how they are called.
 
     Operands: `z` has classes, `r` is a number of each row, `i` a label, `k` half a key.
     """
 
-    folder: str
+    modules: str  # of `jaxtemp.kernels`, as far as they differ
     operands: str
     call: Callable[..., Any]
 
 
 def _draw(module: Any, z: Any, tau: Any, *key: Any) -> Any:
     return module.forward(z, tau, *(half[:, None] for half in key), first=False)
+
+
+def _kth(module: Any, z: Any, k: Any) -> Any:
+    return module.forward(z, k, first=True)
 
 
 def _top_p(module: Any, z: Any, tau: Any, *key: Any) -> Any:
@@ -62,14 +66,16 @@ def _on_leaves(module: Any, name: str, operands: tuple) -> Any:
 
 
 KERNELS = {
-    "softmax": Kernel("softmax", "zr", lambda m, *x: m.forward(*x, log=False)),
-    "softmax_pull": Kernel("softmax", "zrz", lambda m, *x: m.pull(*x, log=False)),
-    "log_softmax_pull": Kernel("softmax", "zrz", lambda m, *x: m.pull(*x, log=True)),
-    "moments": Kernel("moments", "zr", lambda m, *x: m.forward(*x)),
-    "categorical": Kernel("categorical", "zrkk", _draw),
-    "sample": Kernel("sample", "zrkk", _top_p),
-    "cross_entropy": Kernel("cross_entropy", "zri", _loss),
-    "cross_entropy_pull": Kernel("cross_entropy", "zri", _loss_pull),
+    "softmax": Kernel("softmax.", "zr", lambda m, *x: m.forward(*x, log=False)),
+    "softmax_pull": Kernel("softmax.", "zrz", lambda m, *x: m.pull(*x, log=False)),
+    "log_softmax_pull": Kernel("softmax.", "zrz", lambda m, *x: m.pull(*x, log=True)),
+    "moments": Kernel("moments.", "zr", lambda m, *x: m.forward(*x)),
+    "categorical": Kernel("categorical.", "zrkk", _draw),
+    "greedy": Kernel("categorical.greedy_", "zrkk", _draw),
+    "kth": Kernel("kth.", "zi", _kth),
+    "sample": Kernel("sample.", "zrkk", _top_p),
+    "cross_entropy": Kernel("cross_entropy.", "zri", _loss),
+    "cross_entropy_pull": Kernel("cross_entropy.", "zri", _loss_pull),
 }
 
 
@@ -88,7 +94,7 @@ class Task(NamedTuple):
     def function(self, platform: str) -> Callable[..., Any]:
         """The kernel's form for a platform."""
         kernel = KERNELS[self.kernel]
-        name = f"jaxtemp.kernels.{kernel.folder}.mosaic_{platform}"
+        name = f"jaxtemp.kernels.{kernel.modules}mosaic_{platform}"
         return partial(kernel.call, importlib.import_module(name))
 
     def shapes(self) -> list[jax.ShapeDtypeStruct]:

@@ -59,7 +59,7 @@ class Program:
 
 
 def cut(program: Program, *wide: jax.Array) -> Tiles | None:
-    """The tiles of rows `[..., V]`; `None` where there is less than one."""
+    """The tiles of rows `[..., V]`; `None` where there is none to work with."""
     classes = wide[0].shape[-1]
     rows = wide[0].size // classes
 
@@ -70,14 +70,15 @@ def cut(program: Program, *wide: jax.Array) -> Tiles | None:
             max(x.dtype.itemsize for x in wide),
             arrays=len(wide),
             once=once,
+            whole=program.search is not None,
             several_warpgroups=_mosaic_gpu.several_warpgroups(),
         )
 
-    whole = tiles(once=program.once)
-    if whole is None or whole.held:
-        return whole
-    shared = split(tiles(once=True) or whole, rows, classes)
-    return shared if shared.splits > 1 else whole
+    alone = tiles(once=program.once)
+    if alone is None or alone.held:
+        return alone
+    shared = split(tiles(once=True) or alone, rows, classes)
+    return shared if shared.splits > 1 else alone
 
 
 def run(

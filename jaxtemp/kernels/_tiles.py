@@ -117,6 +117,7 @@ def choose(
     *,
     arrays: int = 1,
     once: bool = False,
+    whole: bool = False,
     several_warpgroups: bool = True,
 ) -> Tiles | None:
     """Cut `rows` by `classes` into tiles; `None` where there is less than one.
@@ -127,6 +128,7 @@ def choose(
         itemsize: Bytes of a number of the widest array.
         arrays: How many arrays of that shape are read.
         once: Whether a row is done with as soon as it is read.
+        whole: Whether a block must hold its rows: `None` where it cannot.
         several_warpgroups: Whether more than one can work on a row.
 
     A row that is no multiple of the tile's width ends with a tile that begins earlier
@@ -145,6 +147,8 @@ def choose(
     warpgroups = min(tiles, _WARPGROUPS) if several_warpgroups else 1
     steps = -(-tiles // warpgroups)
     held = steps == 1
+    if whole and not held:
+        return None
     columns = _columns(classes, steps * warpgroups, width)
     if columns > classes:
         steps, columns = 2, _columns(classes, 2, width)

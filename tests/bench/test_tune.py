@@ -20,7 +20,8 @@ def listed(kernel, rows, classes, dtype, chip):
 
 @pytest.mark.parametrize("kernel", tunable.KERNELS)
 def test_the_choice_for_a_gpu_is_that_of_its_function(kernel):
-    asked, found = listed(kernel, 512, 131072, "bfloat16", H200)
+    classes = 1024 if kernel == "kth" else 131072
+    asked, found = listed(kernel, 512, classes, "bfloat16", H200)
     function = getattr(_tiles, asked.place[1])
     assert asked.choice == function(**asked.given)
     assert found[0]["chosen"]
@@ -74,12 +75,19 @@ def test_every_candidate_for_a_tpu_covers_the_rows_and_fits(kernel, chip):
             assert blocks < entry["memory"] <= 60 * 2**20
 
 
-def test_rows_without_a_kernel_have_no_candidates(capsys):
-    task = tunable.Task("categorical", 1, 100, "float32")
+@pytest.mark.parametrize("task", [("categorical", 1, 100), ("kth", 512, 131072)])
+def test_rows_without_a_kernel_have_no_candidates(task):
+    task = tunable.Task(*task, "float32")
     assert tune.listed(task, H200) == (None, [])
     record = tune._record(task, H200, None)
     assert (record["best"], record["loss"]) == (None, None)
-    assert tune._text(task, record) == "categorical 1x100 float32: no kernel"
+    assert tune._text(task, record) == f"{task.label}: no kernel"
+
+
+def test_rows_that_must_be_held_are_held_by_every_candidate():
+    for task in tunable.tasks(["kth"]):
+        _, found = tune.listed(task, H200)
+        assert {entry["cut"]["held"] for entry in found} <= {True}
 
 
 def test_the_best_and_the_loss_by_hand():

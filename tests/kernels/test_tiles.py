@@ -117,6 +117,14 @@ def test_a_row_has_one_block_where_rows_fill_the_chip_or_are_short(rows, classes
     assert split(tiles, rows, classes, multiprocessors=132) == tiles
 
 
+@pytest.mark.parametrize("arrays", [1, 2])
+def test_rows_that_must_be_whole_are_held_or_have_no_tiles(arrays):
+    for rows, classes in itertools.product(ROWS, CLASSES + LONG):
+        free = choose(rows, classes, 4, arrays=arrays)
+        whole = choose(rows, classes, 4, arrays=arrays, whole=True)
+        assert whole == (free if free and free.held else None)
+
+
 def test_without_an_exchange_a_row_has_one_warpgroup():
     tiles = choose(512, 32_000, 4, several_warpgroups=False)
     assert tiles is not None

@@ -25,14 +25,12 @@ _OLDEST_JAX = (0, 12)  # 0.11 finds no layout for the search of a tile's only ro
 
 def forward(z, k, *, first: bool) -> tuple[jax.Array, jax.Array] | None:
     """See `xla.forward`; `None` for rows that are too long, or too few."""
-    if _mosaic_gpu.version() < _OLDEST_JAX:
-        return None
     classes = z.shape[-1]
     program = Program(
         search=functools.partial(_find, classes, z.dtype, first), placed=True
     )
     tiles = cut(program, z)
-    if tiles is None or not tiles.held:
+    if tiles is None or _mosaic_gpu.version() < _OLDEST_JAX:
         return None
     code, own = run(
         program,
