@@ -20,6 +20,9 @@ FLAGS = [
     *("--disable-sync", "--disable-dev-shm-usage"),
 ]
 
+# The theme's script begins after the first paint, and leaves this when it has.
+READY = "window.document$"
+
 
 def pytest_configure(config):
     if not (SITE / "index.html").is_file():

@@ -6,7 +6,7 @@ import pytest
 
 from docs.count import inventory
 from docs.hooks.names import public_names
-from docs.tests.conftest import SITE
+from docs.tests.conftest import READY, SITE
 
 # Clears the box, types a name and goes down the list to a result at an address.
 FIND = """async ([name, address, wait]) => {
@@ -37,6 +37,7 @@ FIND = """async ([name, address, wait]) => {
 def page(browser, origin):
     page = browser.new_page()
     page.goto(origin)
+    page.wait_for_function(READY)
     page.locator("[data-md-component=search-query]").click()
     yield page
     page.close()
