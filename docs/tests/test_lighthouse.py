@@ -11,9 +11,8 @@ from docs.tests.conftest import FLAGS
 
 VERSION = "12.8.2"  # the newest that runs on Node 20
 FLOORS = {"performance": 95, "accessibility": 100, "best-practices": 100, "seo": 100}
-RUNS = (
-    16  # a busy machine only lowers the score of performance: the best of them counts
-)
+# A busy machine only lowers the score of performance: the best of so many counts.
+VISITS = 16
 # How much slower a mid-tier phone is than a machine of an index, as Lighthouse measures
 # it: 2 times than a low-end desktop of 1000 to 1500, and 4 times, its default, than a
 # high-end one of 1500 to 2000 (docs/throttling.md in its repository).
@@ -59,7 +58,7 @@ def scores(found):
 
 @pytest.mark.parametrize("path", ["/", "/learn/boltzmann/", "/reference/softmax/"])
 def test_scores(lighthouse, origin, path, tmp_path):
-    for visit in range(RUNS):
+    for visit in range(VISITS):
         found, lost = scores(report(lighthouse, origin + path, tmp_path / str(visit)))
         print(f"{path}: {found}")
         low = {name: score for name, score in found.items() if score < FLOORS[name]}
